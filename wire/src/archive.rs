@@ -105,15 +105,13 @@ pub fn access_bins(bytes: &[u8]) -> Result<&ArchivedBins, ArchiveError> {
     if archived.bins.len() > BINS_MAX {
         return Err(ArchiveError::TooManyBins(archived.bins.len()));
     }
-    for (place, bin) in archived.bins.iter().enumerate() {
+    for bin in archived.bins.iter() {
         if bin.name.len() > BIN_NAME_BYTES_MAX {
             return Err(ArchiveError::BinName(bin.name.len()));
         }
-        if archived.bins[..place].iter().any(|earlier| earlier.name == bin.name) {
-            return Err(ArchiveError::DuplicateBin(bin.name.as_str().to_owned()));
-        }
         check_archived(&bin.value, VALUE_DEPTH_MAX)?;
     }
+    check_unique(archived.bins.len(), |place| archived.bins[place].name.as_str(), duplicate_bin)?;
     Ok(archived)
 }
 
@@ -133,20 +131,26 @@ pub fn archive_operations(operations: &Vec<Operation>) -> Result<Vec<u8>, Archiv
     if operations.is_empty() || operations.len() > OPERATIONS_MAX {
         return Err(ArchiveError::Operations(operations.len()));
     }
-    for operation in operations {
-        if let Operation::Put { value, .. }
+    operations.iter().try_for_each(check_operation)?;
+    archive(operations)
+}
+
+fn check_operation(operation: &Operation) -> Result<(), ArchiveError> {
+    match operation {
+        Operation::Put { value, .. }
         | Operation::Add { amount: value, .. }
         | Operation::Append { value, .. }
         | Operation::Prepend { value, .. }
         | Operation::ListAppend { value, .. }
         | Operation::ListInsert { value, .. }
         | Operation::ListRemove { value, .. }
-        | Operation::MapPut { value, .. } = operation
-        {
-            check_value(value)?;
-        }
+        | Operation::MapPut { value, .. } => check_value(value)?,
+        _ => {}
     }
-    archive(operations)
+    match operation.bin() {
+        Some(name) if name.len() > BIN_NAME_BYTES_MAX => Err(ArchiveError::BinName(name.len())),
+        _ => Ok(()),
+    }
 }
 
 /// Validates and copies out the steps of an `operate`.
@@ -157,22 +161,7 @@ pub fn decode_operations(bytes: &[u8]) -> Result<Vec<Operation>, ArchiveError> {
     }
     let operations = rkyv::deserialize::<Vec<Operation>, Rancor>(archived)
         .map_err(|error| ArchiveError::Malformed(error.to_string()))?;
-    for operation in &operations {
-        match operation {
-            Operation::Put { value, .. }
-            | Operation::Add { amount: value, .. }
-            | Operation::Append { value, .. }
-            | Operation::Prepend { value, .. }
-            | Operation::ListAppend { value, .. }
-            | Operation::ListInsert { value, .. }
-            | Operation::ListRemove { value, .. }
-            | Operation::MapPut { value, .. } => check_value(value)?,
-            _ => {}
-        }
-        if let Some(name) = operation.bin().filter(|name| name.len() > BIN_NAME_BYTES_MAX) {
-            return Err(ArchiveError::BinName(name.len()));
-        }
-    }
+    operations.iter().try_for_each(check_operation)?;
     Ok(operations)
 }
 
@@ -192,16 +181,13 @@ pub fn check_bins(bins: &Bins) -> Result<(), ArchiveError> {
     if bins.bins.len() > BINS_MAX {
         return Err(ArchiveError::TooManyBins(bins.bins.len()));
     }
-    for (place, bin) in bins.bins.iter().enumerate() {
+    for bin in &bins.bins {
         if bin.name.len() > BIN_NAME_BYTES_MAX {
             return Err(ArchiveError::BinName(bin.name.len()));
         }
-        if bins.bins[..place].iter().any(|earlier| earlier.name == bin.name) {
-            return Err(ArchiveError::DuplicateBin(bin.name.clone()));
-        }
         check_value(&bin.value)?;
     }
-    Ok(())
+    check_unique(bins.bins.len(), |place| bins.bins[place].name.as_str(), duplicate_bin)
 }
 
 /// Checks depth and doubled map keys of a value.
@@ -214,7 +200,7 @@ fn check_value_within(value: &Value, depth_left: usize) -> Result<(), ArchiveErr
         Value::List(_) | Value::Map(_) if depth_left == 0 => Err(ArchiveError::TooDeep),
         Value::List(items) => items.iter().try_for_each(|item| check_value_within(item, depth_left - 1)),
         Value::Map(entries) => {
-            check_unique(entries.len(), |place| &entries[place].0, |key| format!("{key:?}"))?;
+            check_unique(entries.len(), |place| &entries[place].0, duplicate_map_key)?;
             entries.iter().try_for_each(|(_, item)| check_value_within(item, depth_left - 1))
         }
         _ => Ok(()),
@@ -226,7 +212,7 @@ fn check_archived(value: &ArchivedValue, depth_left: usize) -> Result<(), Archiv
         ArchivedValue::List(_) | ArchivedValue::Map(_) if depth_left == 0 => Err(ArchiveError::TooDeep),
         ArchivedValue::List(items) => items.iter().try_for_each(|item| check_archived(item, depth_left - 1)),
         ArchivedValue::Map(entries) => {
-            check_unique(entries.len(), |place| archived_key_order(&entries[place].0), |key| format!("{key:?}"))?;
+            check_unique(entries.len(), |place| archived_key_order(&entries[place].0), duplicate_map_key)?;
             entries.iter().try_for_each(|entry| check_archived(&entry.1, depth_left - 1))
         }
         _ => Ok(()),
@@ -249,18 +235,27 @@ fn archived_key_order(key: &ArchivedMapKey) -> KeyOrder<'_> {
     }
 }
 
+fn duplicate_bin(name: &&str) -> ArchiveError {
+    ArchiveError::DuplicateBin((*name).to_owned())
+}
+
+fn duplicate_map_key(key: &impl std::fmt::Debug) -> ArchiveError {
+    let text = format!("{key:?}");
+    ArchiveError::DuplicateMapKey(text.chars().take(200).collect())
+}
+
 /// Few keys are compared pairwise, many are sorted: a hostile map of 100,000 keys must not cost 10^10 comparisons.
 fn check_unique<K: Ord>(
     count: usize,
     key: impl Fn(usize) -> K,
-    print: impl Fn(&K) -> String,
+    duplicate: impl Fn(&K) -> ArchiveError,
 ) -> Result<(), ArchiveError> {
     const PAIRWISE_MAX: usize = 16;
     if count <= PAIRWISE_MAX {
         for place in 1..count {
             let this = key(place);
             if (0..place).any(|earlier| key(earlier) == this) {
-                return Err(ArchiveError::DuplicateMapKey(print(&this)));
+                return Err(duplicate(&this));
             }
         }
         return Ok(());
@@ -268,7 +263,7 @@ fn check_unique<K: Ord>(
     let mut sorted: Vec<K> = (0..count).map(key).collect();
     sorted.sort_unstable();
     match sorted.windows(2).find(|pair| pair[0] == pair[1]) {
-        Some(pair) => Err(ArchiveError::DuplicateMapKey(print(&pair[0]))),
+        Some(pair) => Err(duplicate(&pair[0])),
         None => Ok(()),
     }
 }

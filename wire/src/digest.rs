@@ -8,6 +8,9 @@ use std::fmt;
 use crate::key::KeyRef;
 use crate::limits::{KEY_BYTES_MAX, PARTITIONS, SET_NAME_BYTES_MAX};
 
+/// Bytes that the digest of the longest key is taken over.
+const KEYED_BYTES_MAX: usize = 2 + SET_NAME_BYTES_MAX + KEY_BYTES_MAX;
+
 /// 128 bits of BLAKE3 over `u8 key_type, u8 set_len, set, key`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Digest(pub [u8; 16]);
@@ -41,13 +44,19 @@ impl PartitionId {
 impl Digest {
     /// The digest of a set and user key.
     pub fn of(key: KeyRef<'_>) -> Digest {
-        // One contiguous buffer on the stack: a single call into the hash is half the price of an incremental one.
-        let mut buffer = [0_u8; 2 + SET_NAME_BYTES_MAX + KEY_BYTES_MAX];
+        // Most keys are short: zeroing the room for the longest one would cost more than hashing them.
+        match 2 + key.set.len() + key.user_key.byte_len() {
+            ..=128 => Self::of_up_to::<128>(key),
+            ..=KEYED_BYTES_MAX => Self::of_up_to::<KEYED_BYTES_MAX>(key),
+            _ => Self::of_oversized(key),
+        }
+    }
+
+    /// One contiguous buffer on the stack: a single call into the hash is half the price of an incremental one.
+    fn of_up_to<const ROOM: usize>(key: KeyRef<'_>) -> Digest {
+        let mut buffer = [0_u8; ROOM];
         let set = key.set.as_bytes();
         let total = 2 + set.len() + key.user_key.byte_len();
-        if total > buffer.len() {
-            return Self::of_oversized(key);
-        }
         buffer[0] = key.user_key.type_byte();
         buffer[1] = set.len() as u8;
         buffer[2..2 + set.len()].copy_from_slice(set);
@@ -60,7 +69,9 @@ impl Digest {
         let mut hasher = blake3::Hasher::new();
         hasher.update(&[key.user_key.type_byte(), key.set.len() as u8]);
         hasher.update(key.set.as_bytes());
-        key.user_key.with_bytes(|bytes| hasher.update(bytes).finalize());
+        key.user_key.with_bytes(|bytes| {
+            hasher.update(bytes);
+        });
         Self::truncate(&hasher.finalize())
     }
 

@@ -1,5 +1,8 @@
 //! Operations of the verb `operate`: an ordered list on one record, all or nothing.
 
+// rkyv's derive makes a public resolver whose named fields have no docs and take no attributes.
+#![allow(missing_docs)]
+
 use rkyv::{Archive, Deserialize, Serialize};
 
 use crate::value::Value;
