@@ -47,7 +47,7 @@ impl Digest {
         // Most keys are short: zeroing the room for the longest one would cost more than hashing them.
         match 2 + key.set.len() + key.user_key.byte_len() {
             ..=128 => Self::of_up_to::<128>(key),
-            ..=KEYED_BYTES_MAX => Self::of_up_to::<KEYED_BYTES_MAX>(key),
+            129..=KEYED_BYTES_MAX => Self::of_up_to::<KEYED_BYTES_MAX>(key),
             _ => Self::of_oversized(key),
         }
     }
