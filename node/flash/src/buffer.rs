@@ -2,45 +2,150 @@
 //!
 //! The only shared mutable bytes of the workspace. A [`SegmentWriter`] is the one writer of its buffer: it writes behind
 //! the published mark and then moves the mark; readers see nothing past the mark, and nothing before it ever changes.
+//!
+//! Memory for reads comes from a [`BufferPool`] and goes back to it: allocating and zeroing cost more than a read of
+//! 4 KiB does otherwise. Such memory holds old bytes, so only what a driver wrote is ever published.
 
-use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::alloc::{Layout, alloc, alloc_zeroed, dealloc, handle_alloc_error};
+use std::mem::{MaybeUninit, replace};
 use std::ops::Range;
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use parking_lot::Mutex;
+
 /// Alignment of every buffer, and the unit of O_DIRECT: 4 KiB.
 pub const BLOCK_BYTES: usize = 4_096;
 
-/// Block-aligned memory of fixed size, written once from front to back. Shared as `Arc<SegmentBuffer>`.
-pub struct SegmentBuffer {
+/// Pooled sizes: 4 KiB to 1 MiB in powers of two. Longer reads are rare, and their copying outweighs the allocation.
+const POOL_CLASSES: usize = 9;
+
+/// An owned, block-aligned piece of memory; its bytes may be uninitialised.
+struct Memory {
     base: NonNull<u8>,
+    /// Zero: no memory at all.
     len: usize,
-    /// Bytes before this mark are written and never change again.
-    published: AtomicUsize,
 }
 
-// SAFETY: the memory is owned by this value alone and freed in `drop`. Readers only get slices before `published`,
-// which no one writes again; the one `SegmentWriter` writes only behind it. The mark is released after the write and
-// acquired before a read, so a reader sees whole bytes.
-unsafe impl Send for SegmentBuffer {}
-// SAFETY: as above.
-unsafe impl Sync for SegmentBuffer {}
+// SAFETY: a `Memory` is the only owner of its allocation, like a `Box<[MaybeUninit<u8>]>`; it gives out a pointer and
+// reads or writes nothing through it.
+unsafe impl Send for Memory {}
+// SAFETY: as above; a shared reference gives no access to the bytes by itself.
+unsafe impl Sync for Memory {}
 
-impl SegmentBuffer {
+impl Memory {
+    const NONE: Memory = Memory { base: NonNull::dangling(), len: 0 };
+
     fn layout(len: usize) -> Layout {
         Layout::from_size_align(len, BLOCK_BYTES).expect("a buffer is at most a segment, far below isize::MAX")
+    }
+
+    /// `len` is not zero.
+    fn new(len: usize, zeroed: bool) -> Self {
+        debug_assert!(len > 0);
+        let layout = Self::layout(len.max(1));
+        // SAFETY: the layout isn't empty.
+        let memory = unsafe { if zeroed { alloc_zeroed(layout) } else { alloc(layout) } };
+        let Some(base) = NonNull::new(memory) else { handle_alloc_error(layout) };
+        Memory { base, len: layout.size() }
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        if self.len > 0 {
+            // SAFETY: allocated in `new` with this very layout, and this value is its only owner.
+            unsafe { dealloc(self.base.as_ptr(), Self::layout(self.len)) }
+        }
+    }
+}
+
+/// Memory of finished reads, kept for the next ones: one shelf for each size, bounded in bytes altogether.
+pub struct BufferPool {
+    shelves: [Mutex<Vec<Memory>>; POOL_CLASSES],
+    held_bytes: AtomicUsize,
+    held_bytes_max: usize,
+}
+
+impl BufferPool {
+    /// A pool that keeps at most `held_bytes_max` bytes that nobody uses.
+    pub fn new(held_bytes_max: usize) -> Arc<Self> {
+        Arc::new(BufferPool { shelves: Default::default(), held_bytes: AtomicUsize::new(0), held_bytes_max })
+    }
+
+    /// Bytes that wait for their next use.
+    pub fn held_bytes(&self) -> usize {
+        self.held_bytes.load(Ordering::Relaxed)
+    }
+
+    fn class(len: usize) -> Option<usize> {
+        let class = (len / BLOCK_BYTES).next_power_of_two().trailing_zeros() as usize;
+        (class < POOL_CLASSES).then_some(class)
+    }
+
+    /// A writer of `len` bytes (rounded up to whole blocks, at least one) whose memory comes back when the last holder
+    /// of the buffer drops it. Its bytes are whatever they were before; see [`SegmentWriter::advance`].
+    pub(crate) fn writer(self: &Arc<Self>, len: usize) -> SegmentWriter {
+        let len = len.max(1).next_multiple_of(BLOCK_BYTES);
+        let Some(class) = Self::class(len) else {
+            return SegmentBuffer::writer_over(Memory::new(len, false), len, false, None);
+        };
+        let memory = self.shelves[class].lock().pop();
+        let memory = match memory {
+            Some(memory) => {
+                self.held_bytes.fetch_sub(memory.len, Ordering::Relaxed);
+                memory
+            }
+            None => Memory::new(BLOCK_BYTES << class, false),
+        };
+        SegmentBuffer::writer_over(memory, len, false, Some(self.clone()))
+    }
+
+    fn take_back(&self, memory: Memory) {
+        let Some(class) = Self::class(memory.len) else { return };
+        // Two threads may both find room for the last buffer: the bound is kept by undoing, not by a lock.
+        let before = self.held_bytes.fetch_add(memory.len, Ordering::Relaxed);
+        if before + memory.len > self.held_bytes_max {
+            self.held_bytes.fetch_sub(memory.len, Ordering::Relaxed);
+            return;
+        }
+        self.shelves[class].lock().push(memory);
+    }
+}
+
+impl std::fmt::Debug for BufferPool {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("BufferPool").field("held_bytes", &self.held_bytes()).finish_non_exhaustive()
+    }
+}
+
+/// Block-aligned memory of fixed size, written once from front to back. Shared as `Arc<SegmentBuffer>`.
+pub struct SegmentBuffer {
+    memory: Memory,
+    /// Bytes of the buffer; pooled memory may be longer.
+    len: usize,
+    /// Bytes before this mark are written and never change again while this value lives.
+    published: AtomicUsize,
+    /// Where the memory goes afterwards.
+    pool: Option<Arc<BufferPool>>,
+}
+
+// The memory is owned by this value alone until `drop`. Readers only get slices before `published`, which no one
+// writes again; the one `SegmentWriter` writes only behind it. The mark is released after the write and acquired
+// before a read, so a reader sees whole bytes: that is why `Memory` may be `Send` and `Sync`, and this type with it.
+
+impl SegmentBuffer {
+    fn writer_over(memory: Memory, len: usize, zeroed: bool, pool: Option<Arc<BufferPool>>) -> SegmentWriter {
+        debug_assert!(len <= memory.len);
+        let buffer = Arc::new(SegmentBuffer { memory, len, published: AtomicUsize::new(0), pool });
+        SegmentWriter { buffer, at: 0, zeroed }
     }
 
     /// Zeroed memory of `len` bytes (rounded up to whole blocks, at least one) and its one writer.
     pub fn with_writer(len: usize) -> SegmentWriter {
         let len = len.max(1).next_multiple_of(BLOCK_BYTES);
-        let layout = Self::layout(len);
-        // SAFETY: the layout isn't empty.
-        let memory = unsafe { alloc_zeroed(layout) };
-        let Some(base) = NonNull::new(memory) else { handle_alloc_error(layout) };
-        let buffer = Arc::new(SegmentBuffer { base, len, published: AtomicUsize::new(0) });
-        SegmentWriter { buffer, at: 0 }
+        Self::writer_over(Memory::new(len, true), len, true, None)
     }
 
     /// Bytes of the buffer.
@@ -58,21 +163,22 @@ impl SegmentBuffer {
         if range.start > range.end || range.end > self.published() {
             return None;
         }
-        // SAFETY: the range lies before the published mark, so inside the allocation, initialised (it was zeroed at
-        // least), and never written again while this value lives.
-        Some(unsafe { std::slice::from_raw_parts(self.base.as_ptr().add(range.start), range.end - range.start) })
+        // SAFETY: the range lies before the published mark, so inside the allocation, initialised (the mark only moves
+        // over bytes that were written), and never written again while this value lives.
+        Some(unsafe { std::slice::from_raw_parts(self.base().add(range.start), range.end - range.start) })
     }
 
     /// Where the memory starts, for a driver that hands it to the kernel; valid while the `Arc` is held.
     pub(crate) fn base(&self) -> *mut u8 {
-        self.base.as_ptr()
+        self.memory.base.as_ptr()
     }
 }
 
 impl Drop for SegmentBuffer {
     fn drop(&mut self) {
-        // SAFETY: allocated in `with_writer` with this very layout, and nobody holds the value any more.
-        unsafe { dealloc(self.base.as_ptr(), Self::layout(self.len)) }
+        if let Some(pool) = self.pool.take() {
+            pool.take_back(replace(&mut self.memory, Memory::NONE));
+        }
     }
 }
 
@@ -87,6 +193,8 @@ impl std::fmt::Debug for SegmentBuffer {
 pub struct SegmentWriter {
     buffer: Arc<SegmentBuffer>,
     at: usize,
+    /// Nothing but zeros behind `at`.
+    zeroed: bool,
 }
 
 impl SegmentWriter {
@@ -116,7 +224,7 @@ impl SegmentWriter {
             // SAFETY: `at..at + part.len()` is inside the allocation (checked above) and behind the published mark, so
             // no reader has a slice of it; `&mut self` is the only writer. Source and target can't overlap: a slice of
             // this buffer lies before the mark.
-            unsafe { self.buffer.base.as_ptr().add(self.at).copy_from_nonoverlapping(part.as_ptr(), part.len()) };
+            unsafe { self.buffer.base().add(self.at).copy_from_nonoverlapping(part.as_ptr(), part.len()) };
             self.at += part.len();
         }
         self.buffer.published.store(self.at, Ordering::Release);
@@ -126,20 +234,30 @@ impl SegmentWriter {
     /// Fills with zeros up to a multiple of `align` (or the end of the buffer).
     pub fn pad_to(&mut self, align: usize) {
         let target = self.at.next_multiple_of(align).min(self.buffer.len);
-        // The memory was zeroed when it was allocated and nothing was written behind the mark: moving it is enough.
+        if !self.zeroed {
+            // SAFETY: `at..target` is inside the allocation and behind the published mark; `&mut self` is the only writer.
+            unsafe { self.buffer.base().add(self.at).write_bytes(0, target - self.at) };
+        }
         self.at = target;
         self.buffer.published.store(self.at, Ordering::Release);
     }
 
-    /// Reading from the kernel straight into the buffer: the driver owns the writer until the read completes, then
-    /// publishes what arrived.
-    pub(crate) fn spare(&mut self) -> (*mut u8, usize) {
-        // SAFETY: `at <= len`, so the pointer is inside the allocation or one past its end.
-        (unsafe { self.buffer.base().add(self.at) }, self.room())
+    /// The memory behind the published mark, for a driver that lets the kernel write there. A driver that keeps the
+    /// pointer beyond this borrow keeps the writer too, until the kernel is done.
+    pub(crate) fn spare(&mut self) -> &mut [MaybeUninit<u8>] {
+        // Whatever the kernel leaves behind the mark, it is no longer known to be zeros.
+        self.zeroed = false;
+        // SAFETY: `at..at + room()` is inside the allocation and behind the published mark, so no reader has a slice of
+        // it; `&mut self` is the only writer; bytes may be uninitialised.
+        unsafe { std::slice::from_raw_parts_mut(self.buffer.base().add(self.at).cast(), self.room()) }
     }
 
-    /// Publishes `count` bytes that the kernel wrote at [`SegmentWriter::spare`]; cut at the buffer's end.
-    pub(crate) fn advance(&mut self, count: usize) {
+    /// Publishes `count` bytes at [`SegmentWriter::spare`]; cut at the buffer's end.
+    ///
+    /// # Safety
+    ///
+    /// The first `count` bytes of `spare` are initialised, and no one (the kernel included) writes them any more.
+    pub(crate) unsafe fn advance(&mut self, count: usize) {
         self.at = (self.at + count).min(self.buffer.len);
         self.buffer.published.store(self.at, Ordering::Release);
     }
@@ -186,5 +304,35 @@ mod tests {
             assert!(writer.append(&[&[(round % 255) as u8 + 1; 16]]));
         }
         reader.join().expect("the reader found whole bytes only");
+    }
+
+    #[test]
+    fn pooled_memory_comes_back_within_the_bound_and_shows_no_old_bytes() {
+        let pool = BufferPool::new(3 * BLOCK_BYTES);
+        let mut writer = pool.writer(3 * BLOCK_BYTES);
+        assert_eq!(writer.buffer().capacity(), 3 * BLOCK_BYTES, "though its memory has four blocks");
+        assert!(writer.append(&[&[7; 3 * BLOCK_BYTES]]));
+        assert!(!writer.append(&[&[7]]));
+        drop(writer.finish());
+        assert_eq!(pool.held_bytes(), 0, "four blocks are above the bound");
+        let mut writer = pool.writer(BLOCK_BYTES);
+        assert!(writer.append(&[&[7; BLOCK_BYTES]]));
+        let buffer = writer.finish();
+        let first_base = buffer.base();
+        let other = buffer.clone();
+        drop(buffer);
+        assert_eq!(pool.held_bytes(), 0, "someone still reads it");
+        drop(other);
+        assert_eq!(pool.held_bytes(), BLOCK_BYTES);
+        let mut writer = pool.writer(1);
+        let again = writer.buffer().clone();
+        assert_eq!((again.base(), again.get(0..1), pool.held_bytes()), (first_base, None, 0));
+        assert!(writer.append(&[b"x"]));
+        writer.pad_to(16);
+        assert_eq!(again.get(0..16), Some(&b"x\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"[..]), "padding is zeros, never old bytes");
+        let long = pool.writer(2 << 20).finish();
+        assert_eq!(long.capacity(), 2 << 20);
+        drop(long);
+        assert_eq!(pool.held_bytes(), 0, "too long to be pooled");
     }
 }

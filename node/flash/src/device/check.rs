@@ -42,6 +42,16 @@ pub(crate) fn write(
     Ok(())
 }
 
+/// Bytes of a partial transfer to go on from: O_DIRECT wants whole blocks, the rest is transferred again.
+pub(crate) fn whole_blocks(count: usize) -> usize {
+    count / BLOCK_BYTES * BLOCK_BYTES
+}
+
+/// Whether a read that returned `count` bytes may have more to come; a broken block is the end of the file.
+pub(crate) fn continues(count: usize) -> bool {
+    count.is_multiple_of(BLOCK_BYTES)
+}
+
 /// A kernel error as the log should see it.
 pub(crate) fn kernel_error(
     device: &str,

@@ -1,7 +1,13 @@
 //! Devices: what the log writes to. One trait; io_uring, pread/pwrite and a memory device with faults stand behind it.
 
 pub(crate) mod check;
+#[cfg(test)]
+mod conformance;
+pub(crate) mod file;
 pub mod memory;
+pub mod pread;
+pub mod probe;
+pub mod uring;
 pub mod void;
 
 use std::future::Future;

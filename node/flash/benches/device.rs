@@ -1,0 +1,2 @@
+//! Speed of the device engines.
+fn main() {}
