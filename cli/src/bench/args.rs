@@ -1,0 +1,529 @@
+//! `outcrop bench`: its options as they are written, and the plan that they settle to.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use outcrop_wire::limits::{BATCH_MAX, BINS_MAX, LANE_INFLIGHT_MAX, LANES_MAX};
+use thiserror::Error;
+
+use super::keys::{Distribution, ZIPFIAN_THETA};
+use super::mix::{Kind, Mix, MixError, Shares, Workload};
+use super::pace::Arrivals;
+use super::sizes::{SizeError, Sizes, parse_bytes};
+
+const CONNECTIONS_MAX: u32 = 10_000;
+const THREADS_MAX: u32 = 256;
+
+/// Options that can't go together, or a value out of its range.
+#[derive(Debug, Clone, PartialEq, Error)]
+pub enum ArgsError {
+    /// The mix is wrong.
+    #[error(transparent)]
+    Mix(#[from] MixError),
+    /// The sizes are wrong.
+    #[error(transparent)]
+    Size(#[from] SizeError),
+    /// A number is out of its range.
+    #[error("--{option} is {range}, not {value}")]
+    Range {
+        /// The option.
+        option: &'static str,
+        /// What it may be.
+        range: String,
+        /// What it was.
+        value: String,
+    },
+    /// A time that can't be read.
+    #[error("{0:?} is no time: write 30s, 500ms, 2m or 1h")]
+    Time(String),
+    /// Several workloads at once.
+    #[error("--workload names a whole mix: leave --read, --update, --insert, --scan and --rmw out")]
+    TwoMixes,
+    /// Namespace or set can't be.
+    #[error(transparent)]
+    Name(#[from] outcrop_wire::KeyError),
+    /// Options of an embedded node without one.
+    #[error("--data, --values, --commit, --size, --cache, --workers and --engine describe the node of --embedded")]
+    NotEmbedded,
+}
+
+/// Type of the records' user keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum KeyType {
+    /// 64-bit integers.
+    Int,
+    /// Text: `user` and 19 digits, as YCSB's.
+    Text,
+}
+
+/// Form of the report on standard output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum OutputFormat {
+    /// For people.
+    Table,
+    /// For programs: everything, with the arguments and the version.
+    Json,
+}
+
+/// Measure a node: closed or open loop, YCSB mixes, HDR histograms.
+#[derive(Debug, Clone, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct BenchArgs {
+    /// Node to measure
+    #[arg(long, env = "OUTCROP_URL", default_value = "outcrop://127.0.0.1:7420", conflicts_with = "embedded")]
+    pub url: String,
+    /// Start a node of its own, as a process of its own, and measure that
+    #[arg(long)]
+    pub embedded: bool,
+    /// Embedded node: directory of its data (default: a temporary one, removed afterwards)
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Embedded node: where values live: ram, flash or flash-cached
+    #[arg(long, value_name = "WHERE")]
+    pub values: Option<String>,
+    /// Embedded node: when a write is acknowledged: flash or memory
+    #[arg(long, value_name = "WHEN")]
+    pub commit: Option<String>,
+    /// Embedded node: size of its device
+    #[arg(long, value_name = "BYTES")]
+    pub size: Option<String>,
+    /// Embedded node: read cache
+    #[arg(long, value_name = "BYTES")]
+    pub cache: Option<String>,
+    /// Embedded node: worker threads (0: one per core)
+    #[arg(long, value_name = "N")]
+    pub workers: Option<u32>,
+    /// Embedded node: auto, io_uring or pread
+    #[arg(long, value_name = "ENGINE")]
+    pub engine: Option<String>,
+
+    /// Namespace of the records
+    #[arg(long, default_value = "test", value_name = "NAME")]
+    pub namespace: String,
+    /// Set of the records
+    #[arg(long, default_value = "bench", value_name = "NAME")]
+    pub set: String,
+    /// Load the records and stop
+    #[arg(long, conflicts_with_all = ["skip_load", "scan_all"])]
+    pub load: bool,
+    /// The records are there already
+    #[arg(long)]
+    pub skip_load: bool,
+    /// Measure full scans of the set instead of operations
+    #[arg(long, value_name = "PASSES", num_args = 0..=1, default_missing_value = "1")]
+    pub scan_all: Option<u32>,
+
+    /// A YCSB workload: a update heavy, b read mostly, c read only, d read latest, e short scans, f read-modify-write
+    #[arg(long, value_enum, ignore_case = true)]
+    pub workload: Option<Workload>,
+    /// Share of reads
+    #[arg(long, value_name = "SHARE")]
+    pub read: Option<f64>,
+    /// Share of updates
+    #[arg(long, value_name = "SHARE")]
+    pub update: Option<f64>,
+    /// Share of inserts of new records
+    #[arg(long, value_name = "SHARE")]
+    pub insert: Option<f64>,
+    /// Share of short scans
+    #[arg(long, value_name = "SHARE")]
+    pub scan: Option<f64>,
+    /// Share of read-modify-writes
+    #[arg(long, value_name = "SHARE")]
+    pub rmw: Option<f64>,
+    /// Reads go in batches of so many
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub batch: u32,
+    /// Records of a short scan, at most (a number from 1 to this, drawn)
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    pub scan_records: u32,
+    /// Which records (default: the workload's, else uniform)
+    #[arg(long, value_enum)]
+    pub distribution: Option<Distribution>,
+    /// Skew of zipfian and latest
+    #[arg(long, value_name = "THETA", default_value_t = ZIPFIAN_THETA)]
+    pub theta: f64,
+
+    /// Records, such as 1M or 250k
+    #[arg(long, value_name = "N", default_value = "1M")]
+    pub records: String,
+    /// Bytes of a value: 1024, 100..2000, or a weighted list 128:50,1024:40,64KiB:10
+    #[arg(long, value_name = "SIZES", default_value = "1024")]
+    pub value_bytes: String,
+    /// Bins of a record; 0: plain bytes, as get_bytes and set_bytes. An update writes one bin of several
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub bins: u32,
+    /// Updates write all bins
+    #[arg(long)]
+    pub write_all_bins: bool,
+    /// Type of the keys
+    #[arg(long, value_enum, default_value = "int")]
+    pub key_type: KeyType,
+
+    /// Connections
+    #[arg(short = 'c', long, value_name = "N", default_value_t = 1)]
+    pub connections: u32,
+    /// Requests under way on each connection, at most (default: 64, with --rate 1024)
+    #[arg(short = 'i', long, value_name = "N")]
+    pub in_flight: Option<u32>,
+    /// Lanes of each connection
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub lanes: u32,
+    /// Threads of the generator
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub threads: u32,
+    /// Open loop: so many requests a second in all, latency counted from each one's intended start
+    #[arg(short = 'r', long, value_name = "N")]
+    pub rate: Option<String>,
+    /// Open loop: spacing of the requests
+    #[arg(long, value_enum, default_value = "fixed")]
+    pub arrivals: Arrivals,
+    /// Open loop: requests due within so many microseconds go together (0: each at its own time, at more CPU)
+    #[arg(long, value_name = "US", default_value_t = 20)]
+    pub pace_us: u32,
+    /// How long to measure (default: 30s, with --ops until they are done)
+    #[arg(short = 'd', long, value_name = "TIME")]
+    pub duration: Option<String>,
+    /// Stop after so many operations
+    #[arg(long, value_name = "N")]
+    pub ops: Option<String>,
+    /// Run so long before measuring (default: 2s, with --ops 0)
+    #[arg(long, value_name = "TIME")]
+    pub warmup: Option<String>,
+    /// Deadline of each request in ms (0: the node's default)
+    #[arg(long, value_name = "MS", default_value_t = 0)]
+    pub deadline_ms: u32,
+    /// Seed of keys, order and values; a later run on the same records needs the same
+    #[arg(long, value_name = "N", default_value_t = 42)]
+    pub seed: u64,
+    /// Check every byte of what is read
+    #[arg(long)]
+    pub verify: bool,
+    /// Form of the report
+    #[arg(short = 'o', long, value_enum, default_value = "table")]
+    pub output: OutputFormat,
+    /// No live line
+    #[arg(short = 'q', long)]
+    pub quiet: bool,
+
+    /// Be the node of --embedded (what `bench` starts itself; the configuration comes on standard input)
+    #[arg(long, hide = true)]
+    pub serve_child: bool,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  outcrop bench --embedded --workload c                     one command: starts a node, loads 1M records, reads them
+  outcrop bench --embedded --values flash --cache 0 --workload a --in-flight 256
+  outcrop bench --load --records 10M                        only load, into a node that runs
+  outcrop bench --skip-load --workload b --rate 200k        open loop: a stall shows in p99
+  outcrop bench --skip-load --read 1 --batch 100            batches of 100 reads
+  outcrop bench --skip-load --scan-all 3 --output json      three full scans
+Exit codes: 0 measured, 1 records or values were not as they have to be, 2 wrong options, others as for every command.";
+
+/// Pacing of all connections together.
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
+#[serde(rename_all = "lowercase", tag = "loop")]
+pub enum Pacing {
+    /// A reply lets the next request go.
+    Closed,
+    /// By a schedule.
+    Open {
+        /// Requests a second, in all.
+        rate_per_sec: f64,
+        /// Their spacing.
+        arrivals: Arrivals,
+        /// Requests due within so many microseconds go together.
+        pace_us: u32,
+    },
+}
+
+/// What runs after the load.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Work {
+    /// Nothing: only load.
+    Nothing,
+    /// So many full scans.
+    ScanAll(u32),
+    /// Operations.
+    Operations(Mix),
+}
+
+/// Settled options.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+pub struct Plan {
+    /// Namespace of the records.
+    pub namespace: String,
+    /// Set of the records.
+    pub set: String,
+    /// Whether the records are loaded first.
+    pub load: bool,
+    /// What comes then.
+    #[serde(skip)]
+    pub work: Work,
+    /// Shares of the mix, as given.
+    pub shares: Shares,
+    /// Reads of a batch; 0: none.
+    pub batch: u16,
+    /// Records of a short scan, at most.
+    pub scan_records: u32,
+    /// Which records.
+    pub distribution: Distribution,
+    /// Its skew.
+    pub theta: f64,
+    /// Loaded records.
+    pub records: u64,
+    /// Sizes of values.
+    pub value_bytes: Sizes,
+    /// Bins of a record; 0: the unnamed one.
+    pub bins: u16,
+    /// Updates write the whole record.
+    pub write_all_bins: bool,
+    /// Type of keys.
+    pub key_type: KeyType,
+    /// Connections.
+    pub connections: u32,
+    /// Requests under way on each.
+    pub in_flight: u32,
+    /// Lanes of each.
+    pub lanes: u32,
+    /// Threads.
+    pub threads: u32,
+    /// When requests go.
+    pub pacing: Pacing,
+    /// Measured time in ms.
+    #[serde(rename = "duration_ms", serialize_with = "as_ms")]
+    pub duration: Duration,
+    /// Operations of all connections, at most.
+    pub ops_max: Option<u64>,
+    /// Time before it, in ms.
+    #[serde(rename = "warmup_ms", serialize_with = "as_ms")]
+    pub warmup: Duration,
+    /// Deadline of each request; 0: the node's default.
+    pub deadline_ms: u32,
+    /// Of keys, order and values.
+    pub seed: u64,
+    /// Whether reads are checked.
+    pub verify: bool,
+}
+
+fn as_ms<S: serde::Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u64(time.as_millis() as u64)
+}
+
+/// Reads `30s`, `500ms`, `2m`, `1h`; a bare number is seconds.
+pub fn parse_time(text: &str) -> Result<Duration, ArgsError> {
+    let wrong = || ArgsError::Time(text.to_owned());
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let number: f64 = digits.parse().map_err(|_| wrong())?;
+    let unit_secs = match &text[digits.len()..] {
+        "us" => 1e-6,
+        "ms" => 1e-3,
+        "s" | "" => 1.0,
+        "m" => 60.0,
+        "h" => 3_600.0,
+        _ => return Err(wrong()),
+    };
+    Duration::try_from_secs_f64(number * unit_secs).ok().filter(|time| time.as_secs() < 1 << 24).ok_or_else(wrong)
+}
+
+/// Reads `1M`, `250k`, `1.5M`, `10_000`: powers of 1,000, as counts have them.
+pub fn parse_count(option: &'static str, text: &str) -> Result<u64, ArgsError> {
+    let wrong = || range(option, "a whole number such as 250k, 1M or 10_000", text);
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = match text[digits.len()..].to_ascii_lowercase().as_str() {
+        "" => 1.0,
+        "k" => 1e3,
+        "m" => 1e6,
+        "g" => 1e9,
+        _ => return Err(wrong()),
+    };
+    let number: f64 = digits.replace('_', "").parse().map_err(|_| wrong())?;
+    let count = number * unit;
+    if count.fract() != 0.0 || !(0.0..9e15).contains(&count) { Err(wrong()) } else { Ok(count as u64) }
+}
+
+fn range(option: &'static str, range: impl Into<String>, value: impl ToString) -> ArgsError {
+    ArgsError::Range { option, range: range.into(), value: value.to_string() }
+}
+
+fn within(option: &'static str, value: u32, min: u32, max: u32) -> Result<u32, ArgsError> {
+    if (min..=max).contains(&value) { Ok(value) } else { Err(range(option, format!("{min} to {max}"), value)) }
+}
+
+impl BenchArgs {
+    /// Checks the options against each other.
+    pub fn settle(&self) -> Result<Plan, ArgsError> {
+        outcrop_wire::key::check_namespace_name(&self.namespace)?;
+        outcrop_wire::key::check_set_name(&self.set)?;
+        let described = self.data.is_some() || self.workers.is_some();
+        let described = described
+            || [&self.values, &self.commit, &self.size, &self.cache, &self.engine].iter().any(|it| it.is_some());
+        if described && !self.embedded {
+            return Err(ArgsError::NotEmbedded);
+        }
+        let (shares, distribution) = self.shares()?;
+        let batch = within("batch", self.batch, 0, BATCH_MAX as u32)? as u16;
+        let mix = Mix::new(shares, batch > 0)?;
+        let lanes = within("lanes", self.lanes, 1, LANES_MAX as u32)?;
+        let pacing = self.pacing()?;
+        let in_flight = self.in_flight.unwrap_or(if pacing == Pacing::Closed { 64 } else { 1_024 });
+        let in_flight = within("in-flight", in_flight, 1, lanes * LANE_INFLIGHT_MAX as u32)?;
+        let records = parse_count("records", &self.records)?;
+        let value_bytes: Sizes = self.value_bytes.parse()?;
+        if records == 0 || records > i64::MAX as u64 / 4 {
+            return Err(range("records", "1 or more", records));
+        }
+        if !self.theta.is_finite() || !(0.0..=10.0).contains(&self.theta) {
+            return Err(range("theta", "0 to 10", self.theta));
+        }
+        let ops_max = self.ops.as_deref().map(|ops| parse_count("ops", ops)).transpose()?;
+        let work = match self.scan_all {
+            _ if self.load => Work::Nothing,
+            Some(passes) => Work::ScanAll(within("scan-all", passes, 1, 1_000_000)?),
+            None => Work::Operations(mix),
+        };
+        Ok(Plan {
+            namespace: self.namespace.clone(),
+            set: self.set.clone(),
+            load: !self.skip_load,
+            work,
+            shares,
+            batch,
+            scan_records: within("scan-records", self.scan_records, 1, 1_000_000)?,
+            distribution,
+            theta: self.theta,
+            records,
+            value_bytes,
+            bins: within("bins", self.bins, 0, BINS_MAX as u32)? as u16,
+            write_all_bins: self.write_all_bins,
+            key_type: self.key_type,
+            connections: within("connections", self.connections, 1, CONNECTIONS_MAX)?,
+            in_flight,
+            lanes,
+            threads: within("threads", self.threads, 1, THREADS_MAX.min(self.connections.max(1)))?,
+            pacing,
+            duration: parse_time(self.duration.as_deref().unwrap_or(if ops_max.is_some() { "24h" } else { "30s" }))?,
+            ops_max,
+            warmup: parse_time(self.warmup.as_deref().unwrap_or(if ops_max.is_some() { "0" } else { "2s" }))?,
+            deadline_ms: self.deadline_ms,
+            seed: self.seed,
+            verify: self.verify,
+        })
+    }
+
+    fn shares(&self) -> Result<(Shares, Distribution), ArgsError> {
+        let own = [self.read, self.update, self.insert, self.scan, self.rmw];
+        let (shares, usual) = match self.workload {
+            Some(_) if own.iter().any(Option::is_some) => return Err(ArgsError::TwoMixes),
+            Some(workload) => workload.shares(),
+            None if own.iter().all(Option::is_none) => {
+                (Shares { read: 100.0, ..Shares::default() }, Distribution::Uniform)
+            }
+            None => {
+                let [read, update, insert, scan, rmw] = own.map(|share| share.unwrap_or(0.0));
+                (Shares { read, update, insert, scan, rmw }, Distribution::Uniform)
+            }
+        };
+        Ok((shares, self.distribution.unwrap_or(usual)))
+    }
+
+    fn pacing(&self) -> Result<Pacing, ArgsError> {
+        let pace_us = within("pace-us", self.pace_us, 0, 10_000)?;
+        let Some(rate) = &self.rate else { return Ok(Pacing::Closed) };
+        let rate_per_sec = parse_count("rate", rate)?;
+        if rate_per_sec == 0 {
+            return Err(range("rate", "1 or more a second", rate));
+        }
+        Ok(Pacing::Open { rate_per_sec: rate_per_sec as f64, arrivals: self.arrivals, pace_us })
+    }
+
+    /// Bytes of `--size` or `--cache`, checked here so that a typing error doesn't start a node.
+    pub fn check_bytes(text: Option<&String>) -> Result<Option<u64>, ArgsError> {
+        Ok(text.map(|text| parse_bytes(text)).transpose()?)
+    }
+}
+
+impl Plan {
+    /// Whether a run of operations has short scans.
+    pub fn scans(&self) -> bool {
+        matches!(&self.work, Work::Operations(mix) if mix.has(Kind::Scan))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: BenchArgs,
+    }
+
+    fn settle(line: &str) -> Result<Plan, ArgsError> {
+        let words = std::iter::once("bench").chain(line.split_whitespace());
+        Line::try_parse_from(words).expect("options").args.settle()
+    }
+
+    #[test]
+    fn the_options_are_consistent() {
+        use clap::CommandFactory;
+        Line::command().debug_assert();
+    }
+
+    #[test]
+    fn defaults_are_a_closed_loop_of_uniform_reads_over_a_million_records() {
+        let plan = settle("").expect("defaults");
+        assert_eq!((plan.records, plan.connections, plan.in_flight, plan.load), (1_000_000, 1, 64, true));
+        assert_eq!((plan.pacing, plan.distribution), (Pacing::Closed, Distribution::Uniform));
+        assert_eq!(plan.value_bytes.max(), 1_024);
+        assert!(matches!(&plan.work, Work::Operations(mix) if mix.has(Kind::Read) && !mix.has(Kind::Update)));
+    }
+
+    #[test]
+    fn a_workload_brings_its_distribution_and_can_be_overruled() {
+        assert_eq!(settle("--workload D").expect("d").distribution, Distribution::Latest);
+        assert_eq!(settle("--workload a --distribution uniform").expect("a").distribution, Distribution::Uniform);
+        assert_eq!(settle("--workload a --read 5"), Err(ArgsError::TwoMixes));
+        assert!(settle("--workload e").expect("e").scans());
+    }
+
+    #[test]
+    fn an_open_loop_has_more_room_for_what_is_under_way() {
+        let plan = settle("--rate 200k --arrivals poisson --warmup 500ms -d 2m").expect("open");
+        let expected = Pacing::Open { rate_per_sec: 200_000.0, arrivals: Arrivals::Poisson, pace_us: 20 };
+        assert_eq!((plan.pacing, plan.in_flight), (expected, 1_024));
+        assert_eq!((plan.warmup, plan.duration), (Duration::from_millis(500), Duration::from_secs(120)));
+    }
+
+    #[test]
+    fn wrong_values_are_refused_with_the_option_that_has_them() {
+        for line in [
+            "--batch 5000", "--lanes 0", "--lanes 99", "--in-flight 0", "--in-flight 2000", "--records 0",
+            "--records 1.5", "--records x", "--connections 0", "--threads 2", "--theta=-1", "--rate 0", "--rate x",
+            "--bins 2000", "--scan-records 0", "--ops=-1", "--scan-all 0", "--pace-us 20000",
+        ] {
+            let option = line.split([' ', '=']).next().expect("an option").trim_start_matches('-');
+            let error = settle(line).expect_err(line);
+            assert!(matches!(error, ArgsError::Range { option: named, .. } if named == option), "{line}: {error}");
+        }
+        assert!(matches!(settle("--duration 5x"), Err(ArgsError::Time(_))));
+        assert!(matches!(settle("--duration=-5s"), Err(ArgsError::Time(_))));
+        assert!(matches!(settle("--set a/b"), Err(ArgsError::Name(_))));
+        assert_eq!(settle("--values ram"), Err(ArgsError::NotEmbedded));
+        assert!(matches!(settle("--read 0"), Err(ArgsError::Mix(MixError::Empty))));
+    }
+
+    #[test]
+    fn counts_and_times_have_units() {
+        assert_eq!(parse_count("ops", "1.5M"), Ok(1_500_000));
+        assert_eq!(parse_count("ops", "10_000"), Ok(10_000));
+        assert_eq!(parse_time("1.5s"), Ok(Duration::from_millis(1_500)));
+        assert_eq!(parse_time("3"), Ok(Duration::from_secs(3)));
+        assert!(parse_time("1e300h").is_err() && parse_time("").is_err() && parse_time("-1s").is_err());
+    }
+}
