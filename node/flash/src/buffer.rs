@@ -329,7 +329,11 @@ mod tests {
         assert_eq!((again.base(), again.get(0..1), pool.held_bytes()), (first_base, None, 0));
         assert!(writer.append(&[b"x"]));
         writer.pad_to(16);
-        assert_eq!(again.get(0..16), Some(&b"x\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"[..]), "padding is zeros, never old bytes");
+        assert_eq!(
+            again.get(0..16),
+            Some(&b"x\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"[..]),
+            "padding is zeros, never old bytes"
+        );
         let long = pool.writer(2 << 20).finish();
         assert_eq!(long.capacity(), 2 << 20);
         drop(long);

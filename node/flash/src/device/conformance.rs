@@ -66,7 +66,12 @@ fn on_every_engine<F: Future<Output = ()>>(test: impl Fn(Arc<dyn Device>) -> F) 
         }
         let place = directory();
         if let Some(device) = open(&place, engine) {
-            Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime").block_on(test(device));
+            Builder::new_multi_thread()
+                .worker_threads(2)
+                .enable_all()
+                .build()
+                .expect("a runtime")
+                .block_on(test(device));
         }
     }
     for queue_depth in [4, 128] {
@@ -164,8 +169,10 @@ fn dropped_futures_under_load_harm_nobody() {
         let churn = random_buffer(&mut rng, 8);
         for round in 0..200_u64 {
             // Reads and writes that are dropped: some before their first poll, some after.
-            let mut dropped: Vec<_> = (0..16).map(|_| device.read(rng.random_range(0..64) * BLOCK, BLOCK_BYTES)).collect();
-            let mut dropped_writes: Vec<_> = (0..4).map(|at| device.write((100 + at * 8) * BLOCK, churn.clone(), 0, 8 * BLOCK_BYTES)).collect();
+            let mut dropped: Vec<_> =
+                (0..16).map(|_| device.read(rng.random_range(0..64) * BLOCK, BLOCK_BYTES)).collect();
+            let mut dropped_writes: Vec<_> =
+                (0..4).map(|at| device.write((100 + at * 8) * BLOCK, churn.clone(), 0, 8 * BLOCK_BYTES)).collect();
             for future in dropped.iter_mut().skip(8) {
                 let _ = future.now_or_never();
             }
@@ -178,7 +185,10 @@ fn dropped_futures_under_load_harm_nobody() {
             let outcomes = join_all(blocks.iter().map(|block| device.read(block * BLOCK, BLOCK_BYTES))).await;
             for (block, outcome) in blocks.iter().zip(outcomes) {
                 let expected = &buffers[*block as usize];
-                assert!(bytes_of(&outcome.expect("read"), BLOCK_BYTES) == bytes_of(expected, BLOCK_BYTES), "block {block}");
+                assert!(
+                    bytes_of(&outcome.expect("read"), BLOCK_BYTES) == bytes_of(expected, BLOCK_BYTES),
+                    "block {block}"
+                );
             }
         }
     });

@@ -115,7 +115,8 @@ impl DeviceFile {
             Err(Errno::WOULDBLOCK) => return Err(OpenDeviceError::InUse { path: name.to_string() }),
             Err(error) => return Err(io_error(&name, "lock it", error)),
         }
-        let length = |of: &OwnedFd| rustix::fs::seek(of, SeekFrom::End(0)).map_err(|error| io_error(&name, "measure it", error));
+        let length =
+            |of: &OwnedFd| rustix::fs::seek(of, SeekFrom::End(0)).map_err(|error| io_error(&name, "measure it", error));
         let empty = !is_block_device && length(&lock)? == 0;
         let was_created = match create_bytes {
             Some(bytes) if empty => {
@@ -153,7 +154,7 @@ impl DeviceFile {
 
     /// Whether O_DIRECT is on; else why not.
     pub(crate) fn direct(&self) -> Result<(), &str> {
-        self.direct.as_ref().map(|()| ()).map_err(String::as_str)
+        self.direct.as_ref().copied().map_err(String::as_str)
     }
 
     pub(crate) fn is_block_device(&self) -> bool {
@@ -208,7 +209,9 @@ fn open_for_writing(path: &Path, name: &str, flags: OFlags) -> Result<OwnedFd, O
             OpenDeviceError::ReadOnly { path: name.to_owned(), message: io::Error::from(error).to_string() }
         }
         Errno::BUSY => OpenDeviceError::InUse { path: name.to_owned() },
-        Errno::NOSPC => OpenDeviceError::NoSpace { path: name.to_owned(), needed_bytes: BLOCK_BYTES as u64, available_bytes: 0 },
+        Errno::NOSPC => {
+            OpenDeviceError::NoSpace { path: name.to_owned(), needed_bytes: BLOCK_BYTES as u64, available_bytes: 0 }
+        }
         error => io_error(name, "open it", error),
     })
 }
@@ -240,11 +243,16 @@ fn allocate(file: &OwnedFd, path: &Path, name: &str, byte_len: u64) -> Result<()
         return Err(OpenDeviceError::TooSmall { path: name.to_owned(), byte_len });
     }
     let available_bytes = || rustix::fs::fstatvfs(file).map_or(0, |stat| stat.f_bavail.saturating_mul(stat.f_frsize));
-    let no_space = || OpenDeviceError::NoSpace { path: name.to_owned(), needed_bytes: byte_len, available_bytes: available_bytes() };
+    let no_space = || OpenDeviceError::NoSpace {
+        path: name.to_owned(),
+        needed_bytes: byte_len,
+        available_bytes: available_bytes(),
+    };
     // The length is set last: a crash in between leaves an empty file, not a short one that looks complete.
     match rustix::fs::fallocate(file, FallocateFlags::KEEP_SIZE, 0, byte_len) {
         Ok(()) => {}
         Err(Errno::NOSPC | Errno::DQUOT) => return Err(no_space()),
+        Err(Errno::FBIG) if available_bytes() < byte_len => return Err(no_space()),
         Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => {
             if available_bytes() < byte_len {
                 return Err(no_space());

@@ -51,9 +51,13 @@ impl PreadDevice {
     }
 
     /// Runs `io` on a blocking thread when it is its turn. With a free turn it starts at the call, else when polled.
-    fn run<T: Send + 'static>(&self, io: impl FnOnce(&Shared) -> Result<T, DeviceError> + Send + 'static) -> IoFuture<T> {
+    fn run<T: Send + 'static>(
+        &self,
+        io: impl FnOnce(&Shared) -> Result<T, DeviceError> + Send + 'static,
+    ) -> IoFuture<T> {
         let shared = self.shared.clone();
-        let unavailable = |message: &str| DeviceError::Unavailable { device: self.name().to_owned(), message: message.to_owned() };
+        let unavailable =
+            |message: &str| DeviceError::Unavailable { device: self.name().to_owned(), message: message.to_owned() };
         let Ok(runtime) = Handle::try_current() else {
             return Box::pin(ready(Err(unavailable("no runtime to run I/O on"))));
         };

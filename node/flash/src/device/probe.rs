@@ -134,9 +134,122 @@ fn log_choice(path: &str, options: &DeviceOptions, report: &ProbeReport) {
     if *engine == "io_uring" || options.engine == EngineChoice::Pread {
         tracing::info!(path, engine, direct, reason, is_block_device, was_created, byte_len, "device opened");
     } else {
-        tracing::warn!(path, engine, direct, reason, is_block_device, was_created, byte_len, "device opened, slower than it could be");
+        tracing::warn!(
+            path,
+            engine,
+            direct,
+            reason,
+            is_block_device,
+            was_created,
+            byte_len,
+            "device opened, slower than it could be"
+        );
     }
-    if let Some(wanted) = options.create_bytes.filter(|wanted| !was_created && wanted.abs_diff(*byte_len) >= crate::buffer::BLOCK_BYTES as u64) {
-        tracing::warn!(path, byte_len, wanted, "the device has another length than the configuration says; its own is used");
+    if let Some(wanted) = options
+        .create_bytes
+        .filter(|wanted| !was_created && wanted.abs_diff(*byte_len) >= crate::buffer::BLOCK_BYTES as u64)
+    {
+        tracing::warn!(
+            path,
+            byte_len,
+            wanted,
+            "the device has another length than the configuration says; its own is used"
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::buffer::BLOCK_BYTES;
+
+    fn options(create_bytes: u64) -> DeviceOptions {
+        DeviceOptions { create_bytes: Some(create_bytes), ..DeviceOptions::default() }
+    }
+
+    fn refused(path: impl AsRef<Path>, options: &DeviceOptions) -> OpenDeviceError {
+        open_device(path, options).map(|(_, report)| report).expect_err("it must not open")
+    }
+
+    #[tokio::test]
+    async fn makes_the_file_once_and_keeps_its_length() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("device");
+        let (device, report) = open_device(&path, &options(1_000_000)).expect("opened");
+        assert!(report.was_created && !report.is_block_device);
+        assert_eq!((device.byte_len(), report.byte_len), (999_424, 999_424), "whole blocks");
+        assert_eq!(std::fs::metadata(&path).expect("there").len(), 999_424);
+        let zeros = device.read(0, BLOCK_BYTES).await.expect("read");
+        assert!(zeros.get(0..BLOCK_BYTES).expect("whole").iter().all(|byte| *byte == 0));
+        drop(device);
+        let (device, report) = open_device(&path, &options(2_000_000)).expect("opened");
+        assert!(!report.was_created);
+        assert_eq!(device.byte_len(), 999_424, "its own length counts");
+    }
+
+    #[tokio::test]
+    async fn a_second_opener_is_kept_out_until_the_first_lets_go() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("device");
+        for engine in [EngineChoice::Auto, EngineChoice::Pread] {
+            let options = DeviceOptions { engine, ..options(1 << 20) };
+            let (device, _) = open_device(&path, &options).expect("opened");
+            assert_eq!(refused(&path, &options), OpenDeviceError::InUse { path: path.display().to_string() });
+            device.read(0, BLOCK_BYTES).await.expect("read");
+            drop(device);
+            open_device(&path, &options).expect("free again, whatever the I/O thread still holds");
+        }
+    }
+
+    #[test]
+    fn what_is_no_device_is_refused_by_name() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let inside = |name: &str| directory.path().join(name);
+        let absent = refused(inside("absent"), &DeviceOptions::default());
+        assert!(matches!(absent, OpenDeviceError::NotFound { .. }), "{absent}");
+        assert!(!inside("absent").exists());
+        let kinds = [refused(directory.path(), &options(1 << 20)), refused("/dev/null", &options(1 << 20))];
+        let whats = kinds.map(|error| match error {
+            OpenDeviceError::WrongKind { what, .. } => what,
+            other => panic!("{other}"),
+        });
+        assert_eq!(whats, ["a directory", "a character device"]);
+        std::fs::write(inside("short"), [1; 100]).expect("written");
+        let short = refused(inside("short"), &options(1 << 20));
+        assert!(matches!(short, OpenDeviceError::TooSmall { byte_len: 100, .. }), "{short}");
+        let nothing = refused(inside("nothing"), &options(100));
+        assert!(matches!(nothing, OpenDeviceError::TooSmall { .. }), "{nothing}");
+        assert!(!inside("nothing").exists());
+        let no_parent = refused(inside("no/parent"), &options(1 << 20));
+        assert!(matches!(no_parent, OpenDeviceError::Io { .. }), "{no_parent}");
+        let missing_disk = refused("/dev/outcrop-no-such-disk", &options(1 << 20));
+        assert!(
+            matches!(missing_disk, OpenDeviceError::NotFound { .. }),
+            "a file there would lie in RAM: {missing_disk}"
+        );
+    }
+
+    #[test]
+    fn a_file_that_may_not_be_written_says_so() {
+        // This one refuses even root.
+        let error = refused("/proc/sys/kernel/ostype", &DeviceOptions::default());
+        assert!(matches!(error, OpenDeviceError::ReadOnly { .. }), "{error}");
+    }
+
+    #[test]
+    fn more_than_the_filesystem_holds_is_refused_and_leaves_nothing() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("device");
+        let error = refused(&path, &options(1 << 60));
+        assert!(matches!(error, OpenDeviceError::NoSpace { needed_bytes, .. } if needed_bytes == 1 << 60), "{error}");
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn engines_have_names() {
+        for choice in [EngineChoice::Auto, EngineChoice::IoUring, EngineChoice::Pread] {
+            assert_eq!(choice.to_string().parse(), Ok(choice));
+        }
+        assert!("spdk".parse::<EngineChoice>().is_err());
     }
 }

@@ -45,6 +45,22 @@ impl Pending {
         Pending { id, first_block: (offset / BLOCK_BYTES as u64) as usize, blocks }
     }
 
+    /// The same write as one write a block.
+    pub(super) fn split(self) -> impl Iterator<Item = Pending> {
+        let Pending { id, first_block, blocks } = self;
+        blocks.into_iter().enumerate().map(move |(at, block)| Pending {
+            id,
+            first_block: first_block + at,
+            blocks: vec![block],
+        })
+    }
+
+    /// Whether all of an older write lies under this one.
+    pub(super) fn covers(&self, older: &Pending) -> bool {
+        let end = |pending: &Pending| pending.first_block + pending.blocks.len();
+        older.id < self.id && self.first_block <= older.first_block && end(older) <= end(self)
+    }
+
     pub(super) fn flip_bit(&mut self, offset: u64, bit: u8) {
         let at = ((offset / BLOCK_BYTES as u64) as usize).checked_sub(self.first_block);
         if let Some(block) = at.and_then(|at| self.blocks.get_mut(at)) {

@@ -73,7 +73,8 @@ struct State {
     unsynced: Vec<Pending>,
     /// Started and not yet completed.
     under_way: Vec<Pending>,
-    /// Dirty data that a failed sync dropped: it may have reached the medium, and no sync will see to it.
+    /// Dirty data that a failed sync dropped, block by block: it may have reached the medium, no sync will see to it,
+    /// and what is written and synced over it hides it for good.
     dropped: Vec<Pending>,
     injections: Vec<Injection>,
     latency_us: Option<RangeInclusive<u64>>,
@@ -205,10 +206,7 @@ impl MemoryDevice {
     }
 
     /// Runs `complete` at once, or after the latency; even if the future is dropped, as a device would.
-    fn complete<T: Send + 'static>(
-        &self,
-        complete: impl FnOnce(&mut State) -> T + Send + Unpin + 'static,
-    ) -> Completion<T> {
+    fn complete<T: Send + 'static>(&self, complete: impl FnOnce(&mut State) -> T + Send + 'static) -> Completion<T> {
         let delay = {
             let mut state = self.state.lock();
             let range = state.latency_us.clone();
@@ -257,28 +255,37 @@ impl State {
             let pending = self.under_way.remove(at);
             let State { current, rng, .. } = self;
             image::land_some(current, vec![&pending], rng);
-            self.dropped.push(pending);
+            self.dropped.extend(pending.split());
         }
+    }
+
+    fn drop_dirty(&mut self) {
+        let dirty = std::mem::take(&mut self.unsynced);
+        self.dropped.extend(dirty.into_iter().flat_map(Pending::split));
     }
 
     /// `covered`: the writes that had completed when the sync was asked for, in order of their numbers.
     fn finish_sync(&mut self, covered: &[u64]) {
-        let State { unsynced, durable, .. } = self;
+        let State { unsynced, durable, dropped, .. } = self;
         unsynced.retain(|pending| {
             let synced = covered.binary_search(&pending.id).is_ok();
             if synced {
                 durable.land(pending);
+                dropped.retain(|older| !pending.covers(older));
             }
             !synced
         });
     }
 }
 
+/// What an I/O does to the device when its time has come.
+type Step<T> = Box<dyn FnOnce(&mut State) -> T + Send>;
+
 /// An I/O of this device: what remains to be done when its time has come.
 struct Completion<T> {
     state: Arc<Mutex<State>>,
     sleep: Option<Pin<Box<tokio::time::Sleep>>>,
-    complete: Option<Box<dyn FnOnce(&mut State) -> T + Send + Unpin>>,
+    complete: Option<Step<T>>,
     outcome: Option<T>,
 }
 
@@ -400,13 +407,11 @@ impl Device for MemoryDevice {
         let device = self.clone();
         Box::pin(self.complete(move |state| match fault {
             Some(Fault::Eio) => {
-                let mut dirty = std::mem::take(&mut state.unsynced);
-                state.dropped.append(&mut dirty);
+                state.drop_dirty();
                 Err(device.io_error(Operation::Sync, 0, 0))
             }
             Some(Fault::NoSpace) => {
-                let mut dirty = std::mem::take(&mut state.unsynced);
-                state.dropped.append(&mut dirty);
+                state.drop_dirty();
                 Err(DeviceError::NoSpace { device: device.name.to_string() })
             }
             // A sync that lies: acknowledged, nothing done.

@@ -1,5 +1,9 @@
 //! What the fake promises: synced bytes survive every crash, unsynced sectors may or may not, faults strike where told.
 
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+
 use super::*;
 
 const BLOCK: u64 = BLOCK_BYTES as u64;
@@ -175,4 +179,75 @@ async fn refuses_misaligned_io() {
         matches!(device.write(0, filled(1, 1), 0, 2 * BLOCK_BYTES).await, Err(DeviceError::Io { .. })),
         "not published"
     );
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Write { block: u64, blocks: usize },
+    Sync,
+    FailedSync,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        6 => (0..8_u64, 1..4_usize).prop_map(|(block, blocks)| Step::Write { block, blocks }),
+        2 => Just(Step::Sync),
+        1 => Just(Step::FailedSync),
+    ];
+    prop::collection::vec(step, 1..24)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    /// Every sector of a crash image holds what the last sync made durable, or what an unsynced write put there since.
+    #[test]
+    fn a_crash_image_holds_only_what_may_be_there(steps in steps(), seed: u64) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        runtime.block_on(async {
+            const SECTORS: usize = BLOCK_BYTES / SECTOR_BYTES;
+            let device = MemoryDevice::new(12 * BLOCK, seed);
+            let mut durable = vec![0_u8; 12];
+            let (mut current, mut dirty, mut dropped) = (durable.clone(), [false; 12], [false; 12]);
+            let mut possible = vec![BTreeSet::from([0_u8]); 12];
+            for (at, step) in steps.iter().enumerate() {
+                match step {
+                    Step::Write { block, blocks } => {
+                        let byte = at as u8 + 1;
+                        write(&device, *block, *blocks, byte).await.expect("written");
+                        for block in *block as usize..*block as usize + blocks {
+                            current[block] = byte;
+                            dirty[block] = true;
+                            possible[block].insert(byte);
+                        }
+                    }
+                    Step::Sync => {
+                        device.sync().await.expect("synced");
+                        for block in (0..12).filter(|block| dirty[*block]) {
+                            durable[block] = current[block];
+                            dropped[block] = false;
+                        }
+                        dirty = [false; 12];
+                    }
+                    Step::FailedSync => {
+                        device.inject(Injection::new(Operation::Sync, Fault::Eio));
+                        assert!(device.sync().await.is_err());
+                        // It may have reached the medium or not: certain again only once it is written and synced anew.
+                        (0..12).for_each(|block| dropped[block] |= dirty[block]);
+                        dirty = [false; 12];
+                    }
+                }
+            }
+            let image = device.crash(seed).snapshot();
+            for (index, sector) in image.chunks(SECTOR_BYTES).enumerate() {
+                let block = index / SECTORS;
+                assert!(sector.iter().all(|byte| *byte == sector[0]), "a sector is whole");
+                assert!(possible[block].contains(&sector[0]));
+                if !dropped[block] && !dirty[block] {
+                    assert_eq!(sector[0], durable[block], "synced and not written since: block {block}");
+                }
+            }
+            assert_eq!(device.snapshot().chunks(BLOCK_BYTES).map(|block| block[0]).collect::<Vec<_>>(), current);
+        });
+    }
 }

@@ -22,8 +22,8 @@ use crate::device::{DeviceError, check};
 /// Memory that waits for the next read of this ring.
 const POOL_BYTES_MAX: usize = 16 << 20;
 
-/// Bytes of one transfer: the kernel counts in 31 bits.
-const TRANSFER_BYTES_MAX: usize = 1 << 30;
+/// Bytes of one transfer: the kernel counts in 31 bits. Short in tests, so that they see transfers being continued.
+const TRANSFER_BYTES_MAX: usize = if cfg!(test) { 64 << 10 } else { 1 << 30 };
 
 /// Attempts at an operation that the kernel puts off (EAGAIN, EINTR), before that is an error.
 const ATTEMPTS_MAX: u32 = 64;
@@ -42,7 +42,9 @@ const EMPTY_SLOT: RawFd = -1;
 pub(super) struct Core {
     ring: IoUring,
     /// How the ring was set up, for the log.
-    pub(super) mode: &'static str,
+    pub(super) set_up: SetUp,
+    /// System calls so far.
+    pub(super) enters: u64,
     slots: Vec<Option<InFlight>>,
     free: Vec<u32>,
     /// Slots whose entry found no place in the submission queue; it can't happen while the queue is as long as `slots`.
@@ -55,15 +57,16 @@ pub(super) struct Core {
 }
 
 impl Core {
-    /// A ring with the best set-up that this kernel takes, for `depth` operations at once, telling `eventfd`.
-    pub(super) fn new(depth: u32, eventfd: RawFd) -> io::Result<Self> {
+    /// A ring with the first of these set-ups that this kernel takes, for `depth` operations at once, telling `eventfd`.
+    pub(super) fn new(set_ups: &[SetUp], depth: u32, eventfd: RawFd) -> io::Result<Self> {
         let depth = depth.clamp(1, 4_096).next_power_of_two();
-        let (ring, mode) = build(depth)?;
+        let (ring, set_up) = SetUp::build_first(set_ups, depth)?;
         ring.submitter().register_eventfd(eventfd)?;
         let files_registered = ring.submitter().register_files_sparse(FILES_MAX as u32).is_ok();
         Ok(Core {
             ring,
-            mode,
+            set_up,
+            enters: 0,
             slots: (0..depth).map(|_| None).collect(),
             free: (0..depth).rev().collect(),
             backlog: Vec::new(),
@@ -183,11 +186,13 @@ impl Core {
         for index in std::mem::take(&mut self.backlog) {
             self.queue(index);
         }
+        self.enters += 1;
         let to_submit = self.ring.submission().len();
         // Completions posted by this very call needn't ring the bell; `has_more` looks for those that came after it.
         self.ring.completion().disable_eventfd();
         // SAFETY: no argument is passed, and the entries' memory is in place (see `push`).
-        let entered = unsafe { self.ring.submitter().enter::<libc::sigset_t>(to_submit as u32, 0, ENTER_GETEVENTS, None) };
+        let entered =
+            unsafe { self.ring.submitter().enter::<libc::sigset_t>(to_submit as u32, 0, ENTER_GETEVENTS, None) };
         self.ring.completion().enable_eventfd();
         self.entered(entered)
     }
@@ -236,7 +241,8 @@ impl Core {
     /// Takes the completions; what is through goes to `finished`, what came back short is queued again.
     pub(super) fn reap(&mut self, finished: &mut Vec<Finished>) {
         loop {
-            let Some((index, result)) = self.ring.completion().next().map(|entry| (entry.user_data(), entry.result())) else {
+            let Some((index, result)) = self.ring.completion().next().map(|entry| (entry.user_data(), entry.result()))
+            else {
                 return;
             };
             let Some(slot) = self.slots.get_mut(index as usize) else { continue };
@@ -268,7 +274,7 @@ impl Core {
 
 impl InFlight {
     /// Takes in a completion. `None`: there is more to transfer, or it must be tried again.
-    fn complete(&mut self, result: i32) -> Option<Result<(), DeviceError>> {
+    pub(super) fn complete(&mut self, result: i32) -> Option<Result<(), DeviceError>> {
         let Operation { file, offset, len, kind } = &self.operation;
         let (offset, len) = (*offset, *len);
         if result < 0 {
@@ -324,34 +330,64 @@ impl Drop for Core {
     }
 }
 
-/// The best set-up that the kernel takes; older ones refuse flags with EINVAL.
-fn build(depth: u32) -> io::Result<(IoUring, &'static str)> {
-    let mut deferred = IoUring::builder();
-    deferred.setup_single_issuer().setup_defer_taskrun().setup_taskrun_flag().setup_submit_all();
-    let mut cooperative = IoUring::builder();
-    cooperative.setup_coop_taskrun().setup_taskrun_flag().setup_submit_all();
-    let set_ups = [
-        (deferred, "single issuer, deferred task work"),
-        (cooperative, "cooperative task work"),
-        (IoUring::builder(), "plain"),
-    ];
-    let mut refused = io::Error::from_raw_os_error(libc::EINVAL);
-    for (mut builder, mode) in set_ups {
-        match builder.setup_clamp().setup_cqsize(depth * 2).build(depth) {
-            Ok(ring) => return Ok((ring, mode)),
-            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => refused = error,
-            Err(error) => return Err(error),
+/// Ways to set a ring up; older kernels refuse the better ones with EINVAL.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum SetUp {
+    /// Completions are worked off when the ring's thread asks, in batches, and never interrupt it.
+    Deferred,
+    /// They don't interrupt it, but any system call may work them off.
+    Cooperative,
+    /// As io_uring began.
+    Plain,
+}
+
+impl SetUp {
+    /// The best one first.
+    pub(super) const ALL: [SetUp; 3] = [SetUp::Deferred, SetUp::Cooperative, SetUp::Plain];
+
+    fn name(self) -> &'static str {
+        match self {
+            SetUp::Deferred => "single issuer, deferred task work",
+            SetUp::Cooperative => "cooperative task work",
+            SetUp::Plain => "plain",
         }
     }
-    Err(refused)
+
+    fn build(self, depth: u32) -> io::Result<IoUring> {
+        let mut builder = IoUring::builder();
+        builder.setup_clamp().setup_cqsize(depth * 2);
+        match self {
+            SetUp::Deferred => {
+                builder.setup_single_issuer().setup_defer_taskrun().setup_taskrun_flag().setup_submit_all();
+            }
+            SetUp::Cooperative => {
+                builder.setup_coop_taskrun().setup_taskrun_flag().setup_submit_all();
+            }
+            SetUp::Plain => {}
+        }
+        builder.build(depth)
+    }
+
+    fn build_first(set_ups: &[SetUp], depth: u32) -> io::Result<(IoUring, SetUp)> {
+        let mut refused = io::Error::from_raw_os_error(libc::EINVAL);
+        for set_up in set_ups {
+            match set_up.build(depth) {
+                Ok(ring) => return Ok((ring, *set_up)),
+                Err(error) if error.raw_os_error() == Some(libc::EINVAL) => refused = error,
+                Err(error) => return Err(error),
+            }
+        }
+        Err(refused)
+    }
 }
 
 /// Whether the kernel lets this process use io_uring on this file: a ring of one entry reads the first block.
 pub(super) fn probe(file: &DeviceFile) -> io::Result<&'static str> {
-    let (mut ring, mode) = build(1)?;
+    let (mut ring, set_up) = SetUp::build_first(&SetUp::ALL, 1)?;
     let mut block = BufferPool::new(0).writer(crate::buffer::BLOCK_BYTES);
     let target = block.spare().as_mut_ptr().cast::<u8>();
-    let read = opcode::Read::new(types::Fd(file.as_fd().as_raw_fd()), target, crate::buffer::BLOCK_BYTES as u32).build();
+    let read =
+        opcode::Read::new(types::Fd(file.as_fd().as_raw_fd()), target, crate::buffer::BLOCK_BYTES as u32).build();
     // SAFETY: the block outlives the read: it is leaked below unless the completion was seen.
     let pushed = unsafe { ring.submission().push(&read) };
     pushed.map_err(io::Error::other)?;
@@ -360,5 +396,5 @@ pub(super) fn probe(file: &DeviceFile) -> io::Result<&'static str> {
         std::mem::forget(block);
         return Err(entered.err().unwrap_or_else(|| io::Error::other("a probing read got no completion")));
     };
-    if completion.result() < 0 { Err(io::Error::from_raw_os_error(-completion.result())) } else { Ok(mode) }
+    if completion.result() < 0 { Err(io::Error::from_raw_os_error(-completion.result())) } else { Ok(set_up.name()) }
 }

@@ -77,7 +77,9 @@ pub fn attach_to_this_thread(queue_depth: u32) -> io::Result<RingGuard> {
     }
     let known = ATTACHED.with_borrow(|attached| attached.as_ref().map(|known| (known.runtime, known.guard.upgrade())));
     match known {
-        Some((known, Some(inner))) if known == runtime.id() => return Ok(RingGuard { _inner: inner, _not_send: PhantomData }),
+        Some((known, Some(inner))) if known == runtime.id() => {
+            return Ok(RingGuard { _inner: inner, _not_send: PhantomData });
+        }
         Some((_, Some(_))) => {
             let message = "another runtime has attached a ring to this thread";
             return Err(io::Error::new(io::ErrorKind::ResourceBusy, message));
@@ -123,7 +125,9 @@ impl UringDevice {
         file.direct().map_err(str::to_owned)?;
         core::probe(file).map_err(|error| match error.raw_os_error() {
             Some(libc::ENOSYS) => "the kernel has no io_uring".to_owned(),
-            Some(libc::EPERM | libc::EACCES) => format!("io_uring is forbidden here (seccomp or kernel.io_uring_disabled): {error}"),
+            Some(libc::EPERM | libc::EACCES) => {
+                format!("io_uring is forbidden here (seccomp or kernel.io_uring_disabled): {error}")
+            }
             _ => format!("io_uring doesn't work here: {error}"),
         })
     }
@@ -160,9 +164,8 @@ impl UringDevice {
         if let Some(ring) = &*own_ring {
             return Ok(ring.clone());
         }
-        let ring = start_ring_thread(self.own_queue_depth).map_err(|error| {
-            self.unavailable(&format!("can't start a thread and ring for its I/O: {error}"))
-        })?;
+        let ring = start_ring_thread(self.own_queue_depth)
+            .map_err(|error| self.unavailable(&format!("can't start a thread and ring for its I/O: {error}")))?;
         Ok(own_ring.insert(ring).clone())
     }
 
@@ -256,3 +259,6 @@ impl Device for UringDevice {
         self.submit(0, 0, |answer| Kind::Sync { answer })
     }
 }
+
+#[cfg(test)]
+mod tests;

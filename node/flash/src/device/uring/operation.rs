@@ -21,9 +21,17 @@ pub(super) struct Operation {
 
 pub(super) enum Kind {
     /// The buffer is taken from the ring's pool when the read starts, not while it waits.
-    Read { answer: oneshot::Sender<Result<Arc<SegmentBuffer>, DeviceError>> },
-    Write { buffer: Arc<SegmentBuffer>, start: usize, answer: oneshot::Sender<Result<(), DeviceError>> },
-    Sync { answer: oneshot::Sender<Result<(), DeviceError>> },
+    Read {
+        answer: oneshot::Sender<Result<Arc<SegmentBuffer>, DeviceError>>,
+    },
+    Write {
+        buffer: Arc<SegmentBuffer>,
+        start: usize,
+        answer: oneshot::Sender<Result<(), DeviceError>>,
+    },
+    Sync {
+        answer: oneshot::Sender<Result<(), DeviceError>>,
+    },
 }
 
 impl Operation {

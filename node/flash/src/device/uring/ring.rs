@@ -18,11 +18,11 @@ use rustix::event::EventfdFlags;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-use crate::device::uring::core::Core;
+use crate::device::uring::core::{Core, SetUp};
 use crate::device::uring::operation::{Finished, Operation};
 
 /// Operations that wait for a place in the ring, at most; beyond it they are refused.
-const WAITING_MAX: usize = 8_192;
+pub(super) const WAITING_MAX: usize = 8_192;
 
 /// How long a ring that ends waits for the kernel without any completion, in rounds of one second.
 const DRAIN_ROUNDS_MAX: u32 = 10;
@@ -54,9 +54,14 @@ pub(super) enum Refused {
 impl Ring {
     /// A ring of this thread and its driver, which must be polled on this thread, within the current runtime.
     pub(super) fn new(depth: u32) -> io::Result<(Arc<Ring>, Driver)> {
+        Self::with_set_ups(&SetUp::ALL, depth)
+    }
+
+    /// The same, with the first of these set-ups that the kernel takes.
+    pub(super) fn with_set_ups(set_ups: &[SetUp], depth: u32) -> io::Result<(Arc<Ring>, Driver)> {
         let bell = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        let core = Core::new(depth, bell.as_fd().as_raw_fd())?;
-        tracing::debug!(depth, mode = core.mode, "a ring for this thread");
+        let core = Core::new(set_ups, depth, bell.as_fd().as_raw_fd())?;
+        tracing::debug!(depth, set_up = ?core.set_up, "a ring for this thread");
         // SAFETY: an eventfd that the `AsyncFd` owns from here on stays open, under the same number, until it is dropped.
         let bell = unsafe { AsyncFd::register_with_interest(bell, Interest::READABLE) }?;
         let inbox = Inbox { waiting: VecDeque::new(), driver: None, woken: false, closed: None };
@@ -84,6 +89,12 @@ impl Ring {
         let mut inbox = self.inbox.lock();
         inbox.closed.get_or_insert(GONE);
         inbox.wake();
+    }
+
+    /// System calls so far.
+    #[cfg(test)]
+    pub(super) fn enters(&self) -> u64 {
+        self.core.lock().enters
     }
 
     /// Moves waiting operations into the ring.
