@@ -109,7 +109,13 @@ impl DeviceFile {
         if found.is_none() && !may_create {
             return Err(OpenDeviceError::NotFound { path: name.to_string() });
         }
-        let lock = open_for_writing(path, &name, if found.is_none() { OFlags::CREATE } else { OFlags::empty() })?;
+        let lock_flags = match found {
+            None => OFlags::CREATE,
+            // Without O_CREAT, O_EXCL asks of a block device that nobody has it mounted or holds it the same way.
+            Some(Kind::BlockDevice) => OFlags::EXCL,
+            Some(Kind::File) => OFlags::empty(),
+        };
+        let lock = open_for_writing(path, &name, lock_flags)?;
         match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
             Err(Errno::WOULDBLOCK) => return Err(OpenDeviceError::InUse { path: name.to_string() }),
@@ -133,11 +139,9 @@ impl DeviceFile {
         if byte_len == 0 {
             return Err(OpenDeviceError::TooSmall { path: name.to_string(), byte_len: length(&lock)? });
         }
-        // Without O_CREAT, O_EXCL asks of a block device that nobody has it mounted or open the same way.
-        let exclusive = if is_block_device { OFlags::EXCL } else { OFlags::empty() };
-        let (file, direct) = match open_direct(path, &name, exclusive)? {
+        let (file, direct) = match open_direct(path, &name)? {
             Ok(file) => (file, Ok(())),
-            Err(reason) => (open_for_writing(path, &name, exclusive)?, Err(reason)),
+            Err(reason) => (open_for_writing(path, &name, OFlags::empty())?, Err(reason)),
         };
         Ok(DeviceFile { name, file, _lock: lock, byte_len, direct, is_block_device, was_created })
     }
@@ -218,12 +222,11 @@ fn open_for_writing(path: &Path, name: &str, flags: OFlags) -> Result<OwnedFd, O
 
 /// With O_DIRECT, tried with a real read: some filesystems take the flag and refuse the I/O, some disks have blocks
 /// longer than ours. The inner error says why not.
-fn open_direct(path: &Path, name: &str, exclusive: OFlags) -> Result<Result<OwnedFd, String>, OpenDeviceError> {
-    let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::DIRECT | exclusive;
+fn open_direct(path: &Path, name: &str) -> Result<Result<OwnedFd, String>, OpenDeviceError> {
+    let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::DIRECT;
     let file = match rustix::fs::open(path, flags, Mode::empty()) {
         Ok(file) => file,
         Err(Errno::INVAL | Errno::OPNOTSUPP) => return Ok(Err("the filesystem refuses O_DIRECT".to_owned())),
-        Err(Errno::BUSY) => return Err(OpenDeviceError::InUse { path: name.to_owned() }),
         Err(error) => return Err(io_error(name, "open it", error)),
     };
     let mut block = BufferPool::new(0).writer(BLOCK_BYTES);

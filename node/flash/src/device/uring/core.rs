@@ -181,6 +181,14 @@ impl Core {
         }
     }
 
+    /// Lets go of every file, at the ring's end: closing a ring does so at a time of the kernel's choosing.
+    pub(super) fn release_files(&mut self) {
+        if std::mem::replace(&mut self.files_registered, false) {
+            self.files.clear();
+            let _ = self.ring.submitter().unregister_files();
+        }
+    }
+
     /// One system call: submits what is queued, runs what the kernel deferred. An error is the end of this ring.
     pub(super) fn enter(&mut self) -> io::Result<()> {
         for index in std::mem::take(&mut self.backlog) {

@@ -157,6 +157,7 @@ impl Ring {
             idle_rounds = if finished.len() > before { 0 } else { idle_rounds + 1 };
         }
         core.abandon(GONE, &mut finished);
+        core.release_files();
         drop(core);
         let waiting = std::mem::take(&mut self.inbox.lock().waiting);
         for operation in waiting {
