@@ -28,6 +28,7 @@ const HOUSES: [House; 2] = [
     House {
         root: "node/src/",
         rooms: &[
+            ("options", 0),
             ("world", 0),
             ("index", 1),
             ("telemetry", 1),

@@ -49,15 +49,22 @@ const RULES: [Rule; 5] = [
         patterns: &[&["thread", "::", "spawn"], &["thread", "::", "Builder"], &["thread", "::", "scope"]],
         what: "a thread that the runtime doesn't know",
         mend: "spawn a task, or give the work to a worker",
-        rooms: &[("node/src/server/worker", "the room of the worker threads")],
+        rooms: &[
+            ("node/src/server/worker", "the room of the worker threads"),
+            ("node/flash/src/device/uring/", "the ring of a device that no worker drives"),
+        ],
     },
     Rule {
-        patterns: &[&["static", "mut"], &["OnceLock"], &["LazyLock"], &["OnceCell"], &["thread_local", "!"]],
+        patterns: &[&["static", "mut"], &["thread_local", "!"]],
         what: "global state",
         mend: "put it into the value that owns it: two nodes run in one process",
-        rooms: &[],
+        rooms: &[("node/flash/src/device/uring/", "a ring belongs to its thread; no two nodes share one")],
     },
 ];
+
+/// Types that make a `static` a global state. One inside of a value is nobody else's business.
+const SHARED_STATE: [&str; 10] =
+    ["OnceLock", "LazyLock", "OnceCell", "LazyCell", "Mutex", "RwLock", "RefCell", "Cell", "DashMap", "ArcSwap"];
 
 /// Forbidden calls outside of their rooms.
 pub fn check(source: &Source) -> Vec<Finding> {
@@ -82,7 +89,26 @@ pub fn check(source: &Source) -> Vec<Finding> {
             }
         }
     }
+    findings.extend(shared_statics(source));
     findings
+}
+
+/// `static NAME: Type = …` whose type can change.
+fn shared_statics(source: &Source) -> Vec<Finding> {
+    let tokens = &source.tokens;
+    let keyword = |at: &usize| tokens[*at].text == "static" && !preceded_by(source, *at, &["'"]) && !tokens[*at].test;
+    let found = (0..tokens.len()).filter(keyword).filter_map(|at| {
+        let mut kind = tokens[at..].iter().take_while(|token| token.text != "=" && token.text != ";");
+        let shared =
+            kind.find(|token| SHARED_STATE.contains(&token.text.as_str()) || token.text.starts_with("Atomic"))?;
+        let message = format!(
+            "a static `{}` is global state: put it into the value that owns it, two nodes run in one process",
+            shared.text
+        );
+        Some(Finding::new(&source.path, tokens[at].line, message))
+    });
+    let thread_local_room = source.path.starts_with("node/flash/src/device/uring/");
+    if thread_local_room { Vec::new() } else { found.collect() }
 }
 
 fn preceded_by(source: &Source, at: usize, before: &[&str]) -> bool {
@@ -137,7 +163,10 @@ mod tests {
         assert_eq!(count(path, "fn a() { StdRng::try_from_rng(&mut SysRng); }"), 1);
         assert_eq!(count(path, "fn a() { std::thread::spawn(|| 1); }"), 1);
         assert_eq!(count(path, "static mut A: u8 = 1;"), 1);
-        assert_eq!(count(path, "static A: OnceLock<u8> = OnceLock::new();"), 2);
+        assert_eq!(count(path, "static A: OnceLock<u8> = OnceLock::new();"), 1);
+        assert_eq!(count(path, "pub static A: std::sync::atomic::AtomicU32 = AtomicU32::new(0);"), 1);
+        assert_eq!(count(path, "struct A { b: OnceLock<u8>, c: &'static Mutex<u8> }"), 0);
+        assert_eq!(count(path, "thread_local! { static A: RefCell<u8> = const { RefCell::new(1) }; }"), 2);
         assert_eq!(count(path, "static A: &str = \"a\";"), 0);
     }
 }
