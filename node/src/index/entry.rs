@@ -21,11 +21,10 @@ const SET_MASK: u64 = (1 << SET_BITS) - 1;
 const TOMBSTONE: u64 = 1 << Location::BITS;
 const LOCATION_MASK: u64 = TOMBSTONE - 1;
 const PARTITION_BITS: u32 = 12;
-const LOW_BITS: u32 = 128 - PARTITION_BITS - 64;
 
 const _: () = {
     assert!(SETS_MAX as u64 <= SET_MASK);
-    assert!(LOW_BITS + SET_BITS == 64);
+    assert!(PARTITION_BITS == SET_BITS, "the set takes the place of the partition's bits");
     assert!(outcrop_wire::limits::PARTITIONS == 1 << PARTITION_BITS);
     assert!(size_of::<Slot>() == 32);
 };
@@ -63,22 +62,26 @@ pub struct Entry {
     pub generation: u32,
 }
 
-/// The part of a digest that tells the keys of one partition apart, in digest order.
+/// The part of a digest that tells the keys of one partition apart, in digest order: shifted to the top, the low twelve
+/// bits zero.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(super) struct SlotKey {
-    pub(super) high: u64,
-    low: u64,
-}
+pub(super) struct SlotKey(u128);
 
 impl SlotKey {
+    #[inline]
     pub(super) fn of(digest: &Digest) -> Self {
-        let rest = digest.as_u128() << PARTITION_BITS;
-        SlotKey { high: (rest >> 64) as u64, low: rest as u64 }
+        SlotKey(digest.as_u128() << PARTITION_BITS)
     }
 
     pub(super) fn digest(self, partition: PartitionId) -> Digest {
         let partition = u128::from(partition.number()) << (128 - PARTITION_BITS);
-        Digest::from_u128(partition | u128::from(self.high) << LOW_BITS | u128::from(self.low >> SET_BITS))
+        Digest::from_u128(partition | self.0 >> PARTITION_BITS)
+    }
+
+    /// The first 64 bits.
+    #[inline]
+    pub(super) fn high(self) -> u64 {
+        (self.0 >> 64) as u64
     }
 }
 
@@ -92,8 +95,8 @@ impl Slot {
 
     pub(super) fn new(key: SlotKey, entry: &Entry) -> Self {
         Slot([
-            key.high,
-            key.low | u64::from(entry.set.0),
+            key.high(),
+            key.0 as u64 | u64::from(entry.set.0),
             entry.location.bits() | if entry.tombstone { TOMBSTONE } else { 0 },
             u64::from(entry.expiry_secs) << 32 | u64::from(entry.generation),
         ])
@@ -104,9 +107,13 @@ impl Slot {
         self.0[2] == 0
     }
 
+    pub(super) fn first_word(&self) -> u64 {
+        self.0[0]
+    }
+
     #[inline]
     pub(super) fn key(&self) -> SlotKey {
-        SlotKey { high: self.0[0], low: self.0[1] & !SET_MASK }
+        SlotKey(u128::from(self.0[0]) << 64 | u128::from(self.0[1] & !SET_MASK))
     }
 
     /// `None` if the slot is empty, or holds bits that no entry has.

@@ -8,6 +8,7 @@
 //! they expire, and the store decides what that means. Guards aren't `Send`: none can be held across an await.
 
 mod entry;
+mod gaps;
 mod partition;
 mod snapshot;
 mod table;

@@ -6,21 +6,21 @@
 //!
 //! An insert shifts the entries up to the nearest gap, left or right; a removal closes the gap again where the
 //! invariant asks for it. The table is filled to 15/16 and then grows by one chunk, a sixteenth to a thirty-second of
-//! it; all entries move to their new homes in place, without a second table beside the first.
+//! it; entries move to their new homes in place and in one pass, without a second table beside the first.
 //!
 //! Chunks never change size: a table of 1 KiB chunks, then from 256 slots on sixteen chunks to each doubling. All
 //! tables use the same few sizes and free none while they grow, so that nothing is lost to fragmentation.
 
+use std::cmp::Ordering;
+
 use super::entry::{Slot, SlotKey};
+use super::gaps::Gaps;
 
 const FIRST_CHUNKS: usize = 8;
 const FIRST_CHUNK_SLOTS_LOG2: u32 = 5;
 const FIRST_SLOTS: usize = FIRST_CHUNKS << FIRST_CHUNK_SLOTS_LOG2;
 const CHUNKS_PER_DOUBLING_LOG2: u32 = 4;
 const CHUNKS_PER_DOUBLING: usize = 1 << CHUNKS_PER_DOUBLING_LOG2;
-
-/// The list of chunks grows by this many at a time rather than by doubling.
-const CHUNK_LIST_STEP: usize = 8;
 
 /// A slot's chunk and its place in the chunk.
 #[inline]
@@ -53,25 +53,29 @@ fn fits_smaller(len: usize, smaller: usize) -> bool {
     len * 64 <= smaller * 57
 }
 
+/// The list of chunks is made longer by this many at a time: rarely, so that few blocks are freed, and not by doubling.
+const CHUNK_LIST_STEP: usize = 8;
+
 #[derive(Default)]
 pub(super) struct Table {
-    chunks: Vec<Box<[Slot]>>,
-    capacity: usize,
-    len: usize,
+    /// Behind the last one there may be empty ones, for the list to grow into.
+    chunks: Box<[Box<[Slot]>]>,
+    gaps: Gaps,
+    capacity: u32,
+    len: u32,
 }
 
 impl Table {
-    /// A table of entries in rising order of keys; `len` is their number.
+    /// A table of `len` entries in rising order of keys.
     pub(super) fn from_sorted(len: usize, slots: impl Iterator<Item = Slot>) -> Self {
         let mut table = Table::default();
-        while !fits_smaller(len, table.capacity) {
+        while !fits_smaller(len, table.capacity()) {
             table.add_chunk();
         }
-        let first_of_packed = table.capacity - len;
         let mut next = 0;
         for (nth, slot) in slots.take(len).enumerate() {
-            let place = table.home(slot.key()).max(next).min(first_of_packed + nth);
-            *table.slot_mut(place) = slot;
+            let place = table.home(slot.key()).max(next).min(table.capacity() - len + nth);
+            table.put(place, slot);
             next = place + 1;
             table.len += 1;
         }
@@ -79,11 +83,15 @@ impl Table {
     }
 
     pub(super) fn len(&self) -> usize {
-        self.len
+        self.len as usize
+    }
+
+    pub(super) fn capacity(&self) -> usize {
+        self.capacity as usize
     }
 
     pub(super) fn memory_bytes(&self) -> usize {
-        self.chunks.capacity() * size_of::<Box<[Slot]>>() + self.capacity * Slot::BYTES
+        size_of_val(&*self.chunks) + self.gaps.memory_bytes() + self.capacity() * Slot::BYTES
     }
 
     #[inline]
@@ -98,9 +106,30 @@ impl Table {
         &mut self.chunks[chunk][within]
     }
 
+    /// Fills a gap.
+    fn put(&mut self, place: usize, slot: Slot) {
+        *self.slot_mut(place) = slot;
+        self.gaps.take(place);
+    }
+
+    /// Makes a gap.
+    fn take(&mut self, place: usize) -> Slot {
+        self.gaps.free(place);
+        std::mem::replace(self.slot_mut(place), Slot::EMPTY)
+    }
+
+    /// Moves an entry to a place that is a gap or its own.
+    #[inline]
+    fn shift(&mut self, from: usize, to: usize) {
+        if from != to {
+            let slot = self.take(from);
+            self.put(to, slot);
+        }
+    }
+
     #[inline]
     fn home(&self, key: SlotKey) -> usize {
-        ((u128::from(key.high) * self.capacity as u128) >> 64) as usize
+        ((u128::from(key.high()) * u128::from(self.capacity)) >> 64) as usize
     }
 
     /// Where a key is, or else where it belongs: all before are less, all from there on are greater.
@@ -110,37 +139,48 @@ impl Table {
             return Err(0);
         }
         let home = self.home(key);
-        let at_home = self.slot(home);
-        if at_home.is_empty() || at_home.key() == key {
-            return if at_home.is_empty() { Err(home) } else { Ok(home) };
+        let (chunk, within) = locate(home);
+        let slot = &self.chunks[chunk][within];
+        if slot.is_empty() {
+            return Err(home);
         }
-        if at_home.key() < key { self.find_right(key, home + 1) } else { self.find_left(key, home) }
+        match slot.key().cmp(&key) {
+            Ordering::Equal => Ok(home),
+            Ordering::Less => self.find_right(key, home, (chunk, within)),
+            Ordering::Greater => self.find_left(key, home, (chunk, within)),
+        }
     }
 
-    fn find_right(&self, key: SlotKey, from: usize) -> Result<usize, usize> {
-        for place in from..self.capacity {
-            let slot = self.slot(place);
-            if slot.is_empty() || slot.key() > key {
-                return Err(place);
+    /// From the place after this one on.
+    #[inline]
+    fn find_right(&self, key: SlotKey, place: usize, (chunk, within): (usize, usize)) -> Result<usize, usize> {
+        let (mut place, mut skip) = (place + 1, within + 1);
+        for slots in &self.chunks[chunk..] {
+            for slot in &slots[skip..] {
+                if slot.is_empty() || slot.key() >= key {
+                    return if !slot.is_empty() && slot.key() == key { Ok(place) } else { Err(place) };
+                }
+                place += 1;
             }
-            if slot.key() == key {
-                return Ok(place);
-            }
+            skip = 0;
         }
-        Err(self.capacity)
+        Err(place)
     }
 
-    fn find_left(&self, key: SlotKey, before: usize) -> Result<usize, usize> {
-        for place in (0..before).rev() {
-            let slot = self.slot(place);
-            if slot.is_empty() || slot.key() < key {
-                return Err(place + 1);
+    /// From the place before this one down.
+    #[inline]
+    fn find_left(&self, key: SlotKey, place: usize, (chunk, within): (usize, usize)) -> Result<usize, usize> {
+        let (mut place, mut end) = (place, within);
+        for slots in self.chunks[..=chunk].iter().rev() {
+            for slot in slots[..end.min(slots.len())].iter().rev() {
+                if slot.is_empty() || slot.key() <= key {
+                    return if !slot.is_empty() && slot.key() == key { Ok(place - 1) } else { Err(place) };
+                }
+                place -= 1;
             }
-            if slot.key() == key {
-                return Ok(place);
-            }
+            end = usize::MAX;
         }
-        Err(0)
+        Err(place)
     }
 
     #[inline]
@@ -159,50 +199,78 @@ impl Table {
         if let Ok(place) = found {
             return Some(std::mem::replace(self.slot_mut(place), slot));
         }
-        if overfull(self.len + 1, self.capacity) {
+        if overfull(self.len() + 1, self.capacity()) {
             self.grow();
             found = self.find(key);
         }
         let (Ok(place) | Err(place)) = found;
         let place = self.open_gap(place);
-        *self.slot_mut(place) = slot;
+        self.put(place, slot);
         self.len += 1;
         None
     }
 
     /// Makes room before the entry at `place` by shifting entries to the nearest gap; gives the free slot's place.
-    /// There is a gap: the table is at most 15/16 full.
     fn open_gap(&mut self, place: usize) -> usize {
-        for distance in 0..self.capacity {
-            let right = place + distance;
-            if right < self.capacity && self.slot(right).is_empty() {
-                for to in (place + 1..=right).rev() {
-                    *self.slot_mut(to) = *self.slot(to - 1);
-                }
-                return place;
+        let right = self.gaps.at_or_after(place).filter(|&gap| gap < self.capacity());
+        let left = self.gaps.before(place);
+        match (left, right) {
+            (Some(left), right) if right.is_none_or(|right| place - left <= right - place) => {
+                self.shift_left(left, place - 1);
+                place - 1
             }
-            if distance < place && self.slot(place - 1 - distance).is_empty() {
-                for to in place - 1 - distance..place - 1 {
-                    *self.slot_mut(to) = *self.slot(to + 1);
-                }
-                return place - 1;
+            (_, Some(right)) => {
+                self.shift_right(place, right);
+                place
+            }
+            // Unreachable: the table is at most 15/16 full.
+            _ => place,
+        }
+    }
+
+    /// Moves the entries from `from` up to the gap one to the right, so that `from` becomes the gap.
+    fn shift_right(&mut self, from: usize, gap: usize) {
+        self.gaps.take(gap);
+        let mut gap = gap;
+        while gap > from {
+            let (chunk, within) = locate(gap);
+            let moved = within.min(gap - from);
+            self.chunks[chunk].copy_within(within - moved..within, within - moved + 1);
+            gap -= moved;
+            if gap > from {
+                *self.slot_mut(gap) = *self.slot(gap - 1);
+                gap -= 1;
             }
         }
-        place
+        self.gaps.free(from);
+    }
+
+    /// Moves the entries behind the gap up to and including `last` one to the left, so that `last` becomes the gap.
+    fn shift_left(&mut self, gap: usize, last: usize) {
+        self.gaps.take(gap);
+        let mut gap = gap;
+        while gap < last {
+            let (chunk, within) = locate(gap);
+            let slots = &mut self.chunks[chunk];
+            let moved = (slots.len() - 1 - within).min(last - gap);
+            slots.copy_within(within + 1..=within + moved, within);
+            gap += moved;
+            if gap < last {
+                *self.slot_mut(gap) = *self.slot(gap + 1);
+                gap += 1;
+            }
+        }
+        self.gaps.free(last);
     }
 
     pub(super) fn remove(&mut self, key: SlotKey) -> Option<Slot> {
         let place = self.find(key).ok()?;
         let removed = *self.slot(place);
         let gap = self.close_gap(place);
-        *self.slot_mut(gap) = Slot::EMPTY;
+        self.take(gap);
         self.len -= 1;
-        if let Some(last) = self.chunks.last()
-            && fits_smaller(self.len, self.capacity - last.len())
-        {
-            self.pack_left();
-            self.drop_chunk();
-            self.spread_from_left();
+        if fits_smaller(self.len(), self.capacity() - self.last_chunk_slots()) {
+            self.shrink();
         }
         Some(removed)
     }
@@ -211,7 +279,7 @@ impl Table {
     /// gives the place where the gap ended up. If entries to the right move, none to the left has to.
     fn close_gap(&mut self, place: usize) -> usize {
         let mut gap = place;
-        while gap + 1 < self.capacity {
+        while gap + 1 < self.capacity() {
             let next = *self.slot(gap + 1);
             if next.is_empty() || self.home(next.key()) > gap {
                 break;
@@ -235,23 +303,30 @@ impl Table {
 
     /// Drops the entries that `keep` refuses; gives their number.
     pub(super) fn retain(&mut self, mut keep: impl FnMut(&Slot) -> bool) -> usize {
-        let before = self.len;
-        for slot in self.chunks.iter_mut().flat_map(|chunk| chunk.iter_mut()) {
-            if !slot.is_empty() && !keep(slot) {
-                *slot = Slot::EMPTY;
+        let (before, mut packed) = (self.len(), 0);
+        for place in 0..self.capacity() {
+            let slot = *self.slot(place);
+            if slot.is_empty() {
+                continue;
+            }
+            if keep(&slot) {
+                self.shift(place, packed);
+                packed += 1;
+            } else {
+                self.take(place);
                 self.len -= 1;
             }
         }
-        if self.len < before {
-            self.pack_left();
-            while let Some(last) = self.chunks.last()
-                && fits_smaller(self.len, self.capacity - last.len())
-            {
-                self.drop_chunk();
-            }
-            self.spread_from_left();
+        while self.capacity > 0 && fits_smaller(packed, self.capacity() - self.last_chunk_slots()) {
+            self.drop_chunk();
         }
-        before - self.len
+        let mut next = self.capacity();
+        for from in (0..packed).rev() {
+            let place = self.home(self.slot(from).key()).min(next - 1).max(from);
+            self.shift(from, place);
+            next = place;
+        }
+        before - packed
     }
 
     /// The entries in order of keys.
@@ -274,90 +349,101 @@ impl Table {
         head.iter().chain(tail.iter().flat_map(|slots| slots.iter())).filter(|slot| !slot.is_empty())
     }
 
+    /// Number of chunks: a capacity ends where a chunk does.
+    fn chunk_count(&self) -> usize {
+        locate(self.capacity()).0
+    }
+
+    /// Slots of the last chunk, 0 if there is none.
+    fn last_chunk_slots(&self) -> usize {
+        self.chunk_count().checked_sub(1).map_or(0, chunk_slots)
+    }
+
+    fn resize_chunk_list(&mut self, len: usize) {
+        let mut list = std::mem::take(&mut self.chunks).into_vec();
+        list.reserve_exact(len.saturating_sub(list.len()));
+        list.resize_with(len, Box::default);
+        self.chunks = list.into_boxed_slice();
+    }
+
     fn add_chunk(&mut self) {
-        if self.chunks.len() == self.chunks.capacity() {
-            self.chunks.reserve_exact(CHUNK_LIST_STEP);
+        let count = self.chunk_count();
+        if count == self.chunks.len() {
+            self.resize_chunk_list(count + CHUNK_LIST_STEP);
         }
-        let slots = chunk_slots(self.chunks.len());
-        self.chunks.push(vec![Slot::EMPTY; slots].into_boxed_slice());
-        self.capacity += slots;
+        let slots = chunk_slots(count);
+        self.chunks[count] = vec![Slot::EMPTY; slots].into_boxed_slice();
+        self.capacity += slots as u32;
+        self.gaps.resize(self.capacity());
     }
 
     /// The last chunk must hold no entry.
     fn drop_chunk(&mut self) {
-        if let Some(chunk) = self.chunks.pop() {
-            self.capacity -= chunk.len();
-        }
-        if self.chunks.capacity() > self.chunks.len() + 2 * CHUNK_LIST_STEP {
-            self.chunks.shrink_to(self.chunks.len() + CHUNK_LIST_STEP);
+        let Some(last) = self.chunk_count().checked_sub(1) else { return };
+        self.chunks[last] = Box::default();
+        self.capacity -= chunk_slots(last) as u32;
+        self.gaps.resize(self.capacity());
+        if self.chunks.len() - last >= 2 * CHUNK_LIST_STEP || last == 0 {
+            self.resize_chunk_list(last.next_multiple_of(CHUNK_LIST_STEP));
         }
     }
 
-    /// One more chunk: everything moves to the end without gaps, then from left to right to its new home.
+    /// Brings the table into the processor's cache: reads that don't wait for one another, unlike those of the walk
+    /// that follows, which would be three times as slow.
+    fn fetch(&self) {
+        let words = self.chunks.iter().flat_map(|slots| slots.iter().step_by(2)).map(Slot::first_word);
+        std::hint::black_box(words.fold(0, std::ops::BitXor::bitxor));
+    }
+
+    /// One more chunk. Homes move to the right, so entries do, the last first; one that lies right of its new home
+    /// stays, and so do all between them, which were behind one another before.
     fn grow(&mut self) {
+        self.fetch();
+        let before = self.capacity();
         self.add_chunk();
-        let mut packed = self.capacity;
-        for from in (0..self.capacity).rev() {
-            if !self.slot(from).is_empty() {
-                packed -= 1;
-                self.swap(from, packed);
-            }
-        }
-        let mut next = 0;
-        for from in packed..self.capacity {
-            // Where homes ahead are taken up to the end, `from` is the rightmost place that leaves room for the rest.
-            let place = self.home(self.slot(from).key()).max(next).min(from);
-            self.swap(from, place);
-            next = place + 1;
-        }
-    }
-
-    fn pack_left(&mut self) {
-        let mut packed = 0;
-        for from in 0..self.capacity {
-            if !self.slot(from).is_empty() {
-                self.swap(from, packed);
-                packed += 1;
+        let mut next = self.capacity();
+        for from in (0..before).rev() {
+            let slot = self.slot(from);
+            if !slot.is_empty() {
+                let place = self.home(slot.key()).min(next - 1).max(from);
+                self.shift(from, place);
+                next = place;
             }
         }
     }
 
-    /// From `len` packed entries at the left, right to left to their homes.
-    fn spread_from_left(&mut self) {
-        let mut next = self.capacity;
-        for from in (0..self.len).rev() {
-            let place = self.home(self.slot(from).key()).min(next - 1).max(from);
-            self.swap(from, place);
-            next = place;
+    /// One chunk less: [`Table::grow`] mirrored, except that what is left of an entry's way has to hold all after it.
+    fn shrink(&mut self) {
+        self.fetch();
+        let (before, len) = (self.capacity(), self.len());
+        self.capacity -= self.last_chunk_slots() as u32;
+        let (after, mut next, mut nth) = (self.capacity(), 0, 0);
+        for from in 0..before {
+            let slot = self.slot(from);
+            if !slot.is_empty() {
+                let place = self.home(slot.key()).max(next).min(from).min(after - len + nth);
+                self.shift(from, place);
+                (next, nth) = (place + 1, nth + 1);
+            }
         }
-    }
-
-    /// Moves an entry to a place that is empty or its own.
-    #[inline]
-    fn swap(&mut self, from: usize, to: usize) {
-        if from != to {
-            *self.slot_mut(to) = std::mem::replace(self.slot_mut(from), Slot::EMPTY);
-        }
+        self.capacity = before as u32;
+        self.drop_chunk();
     }
 
     /// Panics unless the table is sorted, counted and without a gap between an entry and its home.
     #[cfg(test)]
     pub(super) fn check(&self) {
-        let occupied: Vec<usize> = (0..self.capacity).filter(|&place| !self.slot(place).is_empty()).collect();
-        assert_eq!(occupied.len(), self.len);
-        assert_eq!(self.chunks.iter().map(|chunk| chunk.len()).sum::<usize>(), self.capacity);
-        assert!(!overfull(self.len, self.capacity));
+        let occupied: Vec<usize> = (0..self.capacity()).filter(|&place| !self.slot(place).is_empty()).collect();
+        assert!((0..self.capacity()).all(|place| self.gaps.is_taken(place) != self.slot(place).is_empty()));
+        assert_eq!(occupied.len(), self.len());
+        assert_eq!(self.chunks.iter().map(|chunk| chunk.len()).sum::<usize>(), self.capacity());
+        assert!(!overfull(self.len(), self.capacity()));
         assert!(occupied.windows(2).all(|pair| self.slot(pair[0]).key() < self.slot(pair[1]).key()));
         for &place in &occupied {
             let home = self.home(self.slot(place).key());
             let between = if home <= place { home..=place } else { place..=home };
             assert!(between.into_iter().all(|place| !self.slot(place).is_empty()), "a gap before home {home}");
         }
-    }
-
-    #[cfg(test)]
-    pub(super) fn capacity(&self) -> usize {
-        self.capacity
     }
 }
 
