@@ -1,0 +1,296 @@
+//! One connection: handshake, hello, the tasks of its lanes, and how it ends.
+
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::Duration;
+
+use bytes::Bytes;
+use outcrop_wire::frame::{FrameSplitter, begin_frame, end_frame};
+use outcrop_wire::hello::{STREAM_HELLO, STREAM_LANE, STREAM_LARGE_REPLY};
+use outcrop_wire::limits::{FORMAT_VERSION, FRAME_BYTES_MAX, LANE_FRAME_BYTES_MAX};
+use outcrop_wire::{Code, Hello, NamespaceId, Welcome};
+use quinn::{Connection, ConnectionError, RecvStream, SendStream};
+use tokio::sync::watch;
+
+use super::lane::Lane;
+use super::single::read_frame;
+use super::sweep::{self, SweepAlarm};
+use super::{ConnectFailure, config};
+
+/// Handshake and hello together.
+const OPEN_MAX: Duration = Duration::from_secs(3);
+/// Bytes of a welcome: 32 namespaces with their names take under 2 KiB.
+const WELCOME_BYTES_MAX: usize = 64 << 10;
+/// Chunks taken from quinn in one go.
+const CHUNKS: usize = 32;
+/// A lane's buffer begins at least this large.
+const BUFFER_BYTES_MIN: usize = 1 << 10;
+
+/// What a connection says of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// It takes requests.
+    Live,
+    /// The node wants to end it: what is under way finishes, nothing new goes out.
+    Retiring,
+    /// It is gone.
+    Closed,
+}
+
+/// One live connection with its lanes.
+#[derive(Debug)]
+pub(crate) struct Link {
+    pub(crate) connection: Connection,
+    pub(crate) welcome: Welcome,
+    pub(crate) lanes: Vec<Arc<Lane>>,
+    pub(crate) alarm: Arc<SweepAlarm>,
+    phase: watch::Sender<Phase>,
+    endpoint: quinn::Endpoint,
+}
+
+/// A connection after its hello, before anything runs on it.
+pub(crate) struct Session {
+    pub(crate) endpoint: quinn::Endpoint,
+    pub(crate) connection: Connection,
+    pub(crate) welcome: Welcome,
+    /// The hello's stream; its end is the end of the session.
+    pub(crate) hello: (SendStream, RecvStream),
+}
+
+/// Connects to one socket address and says hello.
+pub(crate) async fn open_session(
+    remote: SocketAddr,
+    host: &str,
+    tls: &quinn::ClientConfig,
+    agent: &str,
+) -> Result<Session, ConnectFailure> {
+    let failure = |message: String, code| ConnectFailure { address: remote.to_string(), message, code };
+    let opening = async {
+        let endpoint = config::endpoint(remote).map_err(|error| failure(error.to_string(), None))?;
+        let connecting =
+            endpoint.connect_with(tls.clone(), remote, host).map_err(|error| failure(error.to_string(), None))?;
+        let connection = connecting.await.map_err(|error| failure(explain(&error), code_of(&error)))?;
+        match say_hello(&connection, agent).await {
+            Ok((welcome, hello)) => Ok(Session { endpoint, connection, welcome, hello }),
+            Err(message) => {
+                let reason = connection.close_reason();
+                connection.close(0_u32.into(), b"hello failed");
+                let code = reason.as_ref().and_then(code_of);
+                Err(failure(reason.as_ref().map_or(message, explain), code))
+            }
+        }
+    };
+    match tokio::time::timeout(OPEN_MAX, opening).await {
+        Ok(opened) => opened,
+        Err(_) => Err(failure(format!("no answer within {} ms", OPEN_MAX.as_millis()), None)),
+    }
+}
+
+async fn say_hello(connection: &Connection, agent: &str) -> Result<(Welcome, (SendStream, RecvStream)), String> {
+    let text = |error: &dyn std::fmt::Display| error.to_string();
+    let (mut send, mut recv) = connection.open_bi().await.map_err(|error| text(&error))?;
+    let mut out = vec![STREAM_HELLO];
+    let start = begin_frame(&mut out);
+    Hello::new(agent).encode(&mut out);
+    end_frame(&mut out, start);
+    send.write_chunk(Bytes::from(out)).await.map_err(|error| text(&error))?;
+    let mut splitter = FrameSplitter::new(WELCOME_BYTES_MAX);
+    let frame = read_frame(&mut recv, &mut splitter).await?.ok_or("the node ended the session's stream")?;
+    let welcome = Welcome::decode(&frame).map_err(|error| format!("malformed welcome: {error}"))?;
+    if welcome.version != FORMAT_VERSION {
+        return Err(format!("the node speaks version {}, this client {FORMAT_VERSION}", welcome.version));
+    }
+    Ok((welcome, (send, recv)))
+}
+
+impl Link {
+    /// Opens the lanes of a new connection and starts their tasks.
+    pub(crate) async fn open(session: Session, lanes: usize) -> Result<Arc<Link>, ConnectFailure> {
+        let Session { endpoint, connection, welcome, hello } = session;
+        let count = lanes.min(welcome.lanes_max.into()).max(1);
+        let mut streams = Vec::with_capacity(count);
+        for _ in 0..count {
+            let opened = tokio::time::timeout(OPEN_MAX, open_lane(&connection)).await;
+            streams.push(opened.unwrap_or(Err("no stream for a lane".to_owned())).map_err(|message| {
+                connection.close(0_u32.into(), b"no lane");
+                ConnectFailure { address: connection.remote_address().to_string(), message, code: None }
+            })?);
+        }
+        let lanes: Vec<_> = (0..count).map(|number| Arc::new(Lane::new(number as u16))).collect();
+        let alarm = Arc::new(SweepAlarm::default());
+        let link =
+            Arc::new(Link { connection, welcome, lanes, alarm, phase: watch::Sender::new(Phase::Live), endpoint });
+        link.start(streams, hello);
+        Ok(link)
+    }
+
+    fn start(self: &Arc<Self>, streams: Vec<(SendStream, RecvStream)>, hello: (SendStream, RecvStream)) {
+        for (lane, (send, recv)) in self.lanes.iter().zip(streams) {
+            tokio::spawn(end_with(self.connection.clone(), write_lane(lane.clone(), send)));
+            tokio::spawn(end_with(self.connection.clone(), read_lane(lane.clone(), recv)));
+        }
+        tokio::spawn(accept_large_replies(self.connection.clone(), self.lanes.clone()));
+        tokio::spawn(sweep::run(self.connection.clone(), self.lanes.clone(), self.alarm.clone()));
+        tokio::spawn(watch_session(self.clone(), hello));
+    }
+
+    /// The number of a namespace on this connection.
+    pub(crate) fn namespace(&self, name: &str) -> Option<NamespaceId> {
+        self.welcome.namespaces.iter().find(|namespace| namespace.name == name).map(|namespace| namespace.id)
+    }
+
+    /// Whether it takes requests.
+    pub(crate) fn is_live(&self) -> bool {
+        *self.phase.borrow() == Phase::Live
+    }
+
+    /// Waits until it takes no more requests.
+    pub(crate) async fn over(&self) -> Phase {
+        let mut phases = self.phase.subscribe();
+        let phase = phases.wait_for(|phase| *phase != Phase::Live).await.map(|phase| *phase);
+        phase.unwrap_or(Phase::Closed)
+    }
+
+    /// Lets what is under way finish, up to `most`, then closes.
+    pub(crate) async fn finish(&self, most: Duration) {
+        let finished = async {
+            while self.lanes.iter().any(|lane| lane.under_way() > 0) && self.connection.close_reason().is_none() {
+                tokio::time::sleep(super::SWEEP_PERIOD).await;
+            }
+        };
+        // Either way the connection ends; what is still under way is told so.
+        let _ = tokio::time::timeout(most, finished).await;
+        self.close("closed by the client");
+        let _ = tokio::time::timeout(most, self.endpoint.wait_idle()).await;
+    }
+
+    /// Closes at once.
+    pub(crate) fn close(&self, reason: &str) {
+        self.connection.close(0_u32.into(), reason.as_bytes());
+    }
+}
+
+/// The node's reason in words, without quinn's decoration where it closed with one of our codes.
+pub(crate) fn explain(error: &ConnectionError) -> String {
+    match error {
+        ConnectionError::ApplicationClosed(close) => match code_of(error) {
+            Some(code) => format!("{}: {}", code.name(), String::from_utf8_lossy(&close.reason)),
+            None => format!("closed by the node: {}", String::from_utf8_lossy(&close.reason)),
+        },
+        other => other.to_string(),
+    }
+}
+
+/// The code with which the node closed the connection.
+pub(crate) fn code_of(error: &ConnectionError) -> Option<Code> {
+    match error {
+        ConnectionError::ApplicationClosed(close) => u16::try_from(close.error_code.into_inner())
+            .ok()
+            .and_then(Code::from_number)
+            .filter(|code| *code != Code::Ok),
+        _ => None,
+    }
+}
+
+async fn open_lane(connection: &Connection) -> Result<(SendStream, RecvStream), String> {
+    let (mut send, recv) = connection.open_bi().await.map_err(|error| explain(&error))?;
+    send.write_chunk(Bytes::from_static(&[STREAM_LANE])).await.map_err(|error| error.to_string())?;
+    Ok((send, recv))
+}
+
+/// A lane without its reader or writer is no use: the end of either ends the connection, with the reason.
+async fn end_with(connection: Connection, task: impl Future<Output = Result<(), String>>) {
+    let reason = task.await.err().unwrap_or_else(|| "the node ended a lane".to_owned());
+    connection.close(0_u32.into(), reason.as_bytes());
+}
+
+async fn write_lane(lane: Arc<Lane>, mut send: SendStream) -> Result<(), String> {
+    let mut spare = Vec::with_capacity(BUFFER_BYTES_MIN);
+    let mut usual = BUFFER_BYTES_MIN;
+    while let Some(frames) = poll_fn(|context| lane.poll_take(context, &mut spare)).await {
+        // As large as batches have been of late, so that the buffer seldom grows under the lock.
+        usual = (usual - usual / 8 + frames.len() / 8).max(frames.len().min(16 * BUFFER_BYTES_MIN));
+        send.write_chunk(Bytes::from(frames)).await.map_err(|error| error.to_string())?;
+        spare = Vec::with_capacity(usual.max(BUFFER_BYTES_MIN));
+    }
+    Ok(())
+}
+
+async fn read_lane(lane: Arc<Lane>, mut recv: RecvStream) -> Result<(), String> {
+    let mut splitter = FrameSplitter::new(LANE_FRAME_BYTES_MAX);
+    let mut chunks: [Bytes; CHUNKS] = std::array::from_fn(|_| Bytes::new());
+    let (mut replies, mut wakers): (Vec<Bytes>, Vec<Waker>) = (Vec::new(), Vec::new());
+    while let Some(count) = recv.read_chunks(&mut chunks).await.map_err(|error| error.to_string())? {
+        for chunk in &mut chunks[..count] {
+            splitter.feed(std::mem::take(chunk));
+            while let Some(reply) = splitter.next_frame().map_err(|error| error.to_string())? {
+                replies.push(reply);
+            }
+        }
+        let completed = lane.complete(&mut replies, &mut wakers);
+        wakers.drain(..).for_each(Waker::wake);
+        completed.map_err(|lost| lost.to_string())?;
+    }
+    splitter.finish().map_err(|error| error.to_string())
+}
+
+async fn accept_large_replies(connection: Connection, lanes: Vec<Arc<Lane>>) {
+    // Bounded by the transport's limit of streams that the node may open.
+    while let Ok(recv) = connection.accept_uni().await {
+        let (connection, lanes) = (connection.clone(), lanes.clone());
+        tokio::spawn(async move {
+            if let Err(reason) = read_large_reply(recv, &lanes).await {
+                connection.close(0_u32.into(), reason.as_bytes());
+            }
+        });
+    }
+}
+
+/// Reads the one reply of a stream that the node opened.
+pub(crate) async fn read_large_frame(mut recv: RecvStream) -> Result<Bytes, String> {
+    let mut kind = [0_u8; 1];
+    recv.read_exact(&mut kind).await.map_err(|error| error.to_string())?;
+    if kind[0] != STREAM_LARGE_REPLY {
+        return Err(format!("the node opened a stream of kind {}", kind[0]));
+    }
+    let mut splitter = FrameSplitter::new(FRAME_BYTES_MAX);
+    read_frame(&mut recv, &mut splitter).await?.ok_or_else(|| "a large reply's stream is empty".to_owned())
+}
+
+async fn read_large_reply(recv: RecvStream, lanes: &[Arc<Lane>]) -> Result<(), String> {
+    let reply = read_large_frame(recv).await?;
+    let request_id = reply.first_chunk().map(|bytes| u32::from_le_bytes(*bytes));
+    let lane = request_id.and_then(|id| lanes.get(Lane::of_request(id)));
+    let lane = lane.ok_or_else(|| format!("a large reply to a request that is not under way: {request_id:?}"))?;
+    let mut wakers = Vec::new();
+    let completed = lane.complete(&mut vec![reply], &mut wakers);
+    wakers.into_iter().for_each(Waker::wake);
+    completed.map_err(|lost| lost.to_string())
+}
+
+/// Tells when the node ends the session, and when the connection ends.
+async fn watch_session(link: Arc<Link>, (_send, mut hello): (SendStream, RecvStream)) {
+    let ended = async {
+        // The node says nothing more on this stream; whatever comes is passed over until the end.
+        let mut passed = [0_u8; 64];
+        while let Ok(Some(_)) = hello.read(&mut passed).await {}
+    };
+    let error = tokio::select! {
+        () = ended => {
+            link.phase.send_replace(Phase::Retiring);
+            link.connection.closed().await
+        }
+        error = link.connection.closed() => error,
+    };
+    link.phase.send_replace(Phase::Closed);
+    let reason: Arc<str> = match &error {
+        // Closed here: the reason that was given is the one to tell.
+        ConnectionError::LocallyClosed => "closed by this client".into(),
+        other => explain(other).into(),
+    };
+    for lane in &link.lanes {
+        lane.close(&reason);
+    }
+}
