@@ -7,7 +7,10 @@ use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
 
-const CATEGORIES: [(&str, &[(&str, &[&str])]); 4] = [
+/// A name with those below it, and those below them.
+type Category = (&'static str, &'static [(&'static str, &'static [&'static str])]);
+
+const CATEGORIES: [Category; 4] = [
     (
         "Home & Kitchen",
         &[
