@@ -88,7 +88,7 @@ codes! {
     DeadlineExceeded = 402, "deadline_exceeded", Backoff, "The deadline passed before the request began; nothing was done.", "Retry with a longer deadline.";
     Indeterminate = 403, "indeterminate", IfIdempotent, "The write may or may not have happened.", "Read the record, or retry if writing twice is harmless (`if_generation` makes it so).";
     Draining = 404, "draining", Backoff, "The node is shutting down; nothing was done.", "Reconnect; another node, or this one after its restart, will serve.";
-    ReplyTooLarge = 405, "reply_too_large", Never, "The replies of a batch are over 8 MiB together; this item was left out.", "Ask for fewer records at a time.";
+    ReplyTooLarge = 405, "reply_too_large", Never, "The replies of a batch are over 6 MiB together; this item was left out.", "Ask for fewer records at a time.";
     TooManyStreams = 406, "too_many_streams", Backoff, "The connection has too many lanes, scans or large values under way.", "Close some, or use another connection.";
 
     StopWrites = 500, "stop_writes", Backoff, "The device is nearly full; reads and deletes go on.", "Delete or let expire, raise the high-water mark's eviction, or add flash.";

@@ -330,6 +330,21 @@ const FLAG_TRACE: u8 = 1;
 const PUT_HAS_GENERATION: u8 = 1;
 
 impl RequestBody<'_> {
+    /// The set that it is about, if it is about one.
+    pub fn set(&self) -> Option<&str> {
+        match self {
+            RequestBody::Get { key, .. }
+            | RequestBody::Exists { key }
+            | RequestBody::Put { key, .. }
+            | RequestBody::Delete { key, .. }
+            | RequestBody::Touch { key, .. }
+            | RequestBody::Operate { key, .. } => Some(key.set),
+            RequestBody::Scan(scan) => scan.set,
+            RequestBody::Truncate { set } => Some(set),
+            RequestBody::Batch { .. } | RequestBody::Info { .. } => None,
+        }
+    }
+
     /// The verb.
     pub fn verb(&self) -> Verb {
         match self {
@@ -375,6 +390,11 @@ pub fn decode_request(frame: &[u8]) -> Result<(RequestHeader, RequestBody<'_>), 
 /// The request id of a frame whose rest may be malformed, so that the error finds its caller.
 pub fn peek_request_id(frame: &[u8]) -> Option<u32> {
     Reader::new(frame).u32("request id").ok()
+}
+
+/// The header of a frame, without its body; `None` if it is malformed.
+pub fn peek_header(frame: &[u8]) -> Option<RequestHeader> {
+    decode_header(frame).ok().map(|(header, _)| header)
 }
 
 fn decode_header(frame: &[u8]) -> Result<(RequestHeader, Reader<'_>), RequestError> {

@@ -1,0 +1,408 @@
+//! A node, put together: workers, namespaces, listeners, admin; and taken apart again, without losing a request.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use outcrop_wire::NamespaceId;
+use thiserror::Error;
+use tokio::sync::{OnceCell, watch};
+use tokio::time::Instant;
+
+use crate::command::Context;
+use crate::config::Config;
+use crate::identity;
+use crate::options::{LimitOptions, NamespaceOptions};
+use crate::server::admin::{Admin, Readiness, ReadinessCell};
+use crate::server::listen::{self, Shared};
+use crate::server::tls;
+use crate::server::transport::{self, EndpointSeed, WindowBudget};
+use crate::server::worker::{Worker, WorkerError, worker_count};
+use crate::store::open::{OpenError, Tasks};
+use crate::store::{Namespace, policy};
+use crate::telemetry::otlp::Identity;
+use crate::telemetry::stats::{NodeStats, ProcessStats};
+use crate::telemetry::{Metrics, StatsSource, Tracing};
+use crate::world::{Clock, Entropy, SystemClock, SystemEntropy};
+
+/// Data that QUIC has taken gets this long to reach its reader when the node closes.
+const LAST_BYTES: Duration = Duration::from_millis(100);
+
+/// Why a node can't start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// A worker.
+    #[error(transparent)]
+    Worker(#[from] WorkerError),
+    /// A namespace.
+    #[error(transparent)]
+    Namespace(#[from] OpenError),
+    /// The certificate.
+    #[error("{0}")]
+    Tls(String),
+    /// A socket.
+    #[error("{0}")]
+    Listen(String),
+    /// The data directory.
+    #[error(transparent)]
+    DataDir(#[from] identity::DataDirError),
+    /// Export of traces.
+    #[error("telemetry: {0}")]
+    Telemetry(String),
+    /// A part of the node ended while it started.
+    #[error("a worker ended while the node started")]
+    Ended,
+}
+
+/// Why a node did not close cleanly; what was acknowledged is safe all the same.
+#[derive(Debug, Error)]
+pub enum ShutdownError {
+    /// Requests were cut off.
+    #[error("{0} requests were still under way after the drain time; their callers are told nothing")]
+    CutOff(usize),
+    /// A namespace could not be closed.
+    #[error(transparent)]
+    Namespace(#[from] OpenError),
+    /// A worker ended early.
+    #[error("a worker ended while the node closed")]
+    Ended,
+}
+
+/// The parts of the world that a node runs on.
+#[derive(Clone)]
+pub struct World {
+    /// The wall clock.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub entropy: Arc<dyn Entropy>,
+}
+
+impl Default for World {
+    fn default() -> Self {
+        World { clock: Arc::new(SystemClock), entropy: Arc::new(SystemEntropy) }
+    }
+}
+
+/// A running node. Several may run in one process.
+///
+/// ```no_run
+/// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+/// use outcrop_node::{Node, config::Config};
+/// let node = Node::start(Config::dev(None, "test")).await?;
+/// println!("serving on {}", node.data_addr());
+/// node.shutdown().await?;
+/// # Ok(())
+/// # }
+/// ```
+pub struct Node {
+    workers: Vec<Worker>,
+    namespaces: Vec<(Arc<Namespace>, Tasks)>,
+    context: Arc<Context>,
+    admin: Option<Admin>,
+    readiness: ReadinessCell,
+    tracing: Option<Tracing>,
+    certificate: tls::Identity,
+    data_addr: SocketAddr,
+    closing: watch::Sender<bool>,
+    listeners: Vec<tokio::task::JoinHandle<()>>,
+    drain: Duration,
+}
+
+impl Node {
+    /// Starts a node: opens its namespaces (which may replay their logs), then listens.
+    pub async fn start(config: Config) -> Result<Node, StartError> {
+        Node::start_in(config, World::default()).await
+    }
+
+    /// Starts a node in a world of the caller's.
+    pub async fn start_in(config: Config, world: World) -> Result<Node, StartError> {
+        let count = worker_count(config.node.workers);
+        let data_dir = config.node.data_dir.as_deref();
+        let kept = identity::load(data_dir, &*world.entropy)?;
+        let node_id = kept.node_id;
+        let seed = EndpointSeed::new(kept.secret);
+        let certificate = tls::Identity::load(&config.tls, data_dir, &*world.clock)
+            .map_err(|error| StartError::Tls(error.to_string()))?;
+        // Sockets first: a port that is taken should say so before a log is replayed.
+        let sockets = transport::bind(config.listen.data, count, config.limits.socket_buffer_bytes)
+            .map_err(|error| StartError::Listen(error.to_string()))?;
+        let data_addr = sockets.first().and_then(|socket| socket.local_addr().ok()).unwrap_or(config.listen.data);
+        let workers = (0..count).map(Worker::start).collect::<Result<Vec<_>, _>>()?;
+        let metrics = Metrics::new(count);
+        let stats = Arc::new(Stats {
+            metrics: metrics.clone(),
+            namespaces: OnceCell::new(),
+            node_id,
+            workers: count,
+            started: Instant::now(),
+            draining: AtomicBool::new(false),
+        });
+        let readiness = ReadinessCell::default();
+        let admin = start_admin(&config, &workers[0], &metrics, &stats, &readiness).await?;
+        let tracing = start_tracing(&config, &workers[0], node_id, data_addr.port(), &metrics, &world).await?;
+        let namespaces = open_all(&config.namespaces, &workers, &world.clock).await?;
+        let opened: Vec<Arc<Namespace>> = namespaces.iter().map(|(namespace, _)| namespace.clone()).collect();
+        // Set once, here.
+        let _ = stats.namespaces.set(opened.clone());
+        let deadline_ms = config.limits.request_deadline.as_millis() as u32;
+        let context = Arc::new(Context::new(opened, deadline_ms, config.limits.large_bytes_max, stats));
+        let (closing, closed) = watch::channel(false);
+        let shared = Arc::new(share(&config.limits, &context, &world.clock, node_id, closed));
+        let tls_config =
+            certificate.server_config(world.clock.clone()).map_err(|error| StartError::Tls(error.to_string()))?;
+        let server_config = transport::server_config(tls_config, &config.limits, world.clock.clone())
+            .map_err(|error| StartError::Tls(error.to_string()))?;
+        let mut listeners = Vec::with_capacity(count);
+        for (worker, socket) in workers.iter().zip(sockets) {
+            let tracer = Arc::new(tracing.worker(worker.number()));
+            let metrics = metrics.worker(worker.number());
+            let (shared, server_config) = (shared.clone(), server_config.clone());
+            let endpoint_config = transport::endpoint_config(&seed, &*world.entropy);
+            let listening = worker.handle().spawn(async move {
+                let endpoint = quinn::Endpoint::new(
+                    endpoint_config,
+                    Some(server_config),
+                    socket,
+                    Arc::new(quinn::TokioRuntime),
+                );
+                endpoint.map(|endpoint| tokio::spawn(listen::serve(shared, endpoint, metrics, tracer)))
+            });
+            let listening = listening.await.map_err(|_| StartError::Ended)?;
+            listeners.push(listening.map_err(|error| StartError::Listen(format!("{data_addr}: {error}")))?);
+        }
+        readiness.set(Readiness::Ready);
+        tracing::info!(%data_addr, admin = ?admin.as_ref().map(Admin::address), workers = count, "ready");
+        Ok(Node {
+            workers,
+            namespaces,
+            context,
+            admin,
+            readiness,
+            tracing: Some(tracing),
+            certificate,
+            data_addr,
+            closing,
+            listeners,
+            drain: config.node.drain,
+        })
+    }
+
+    /// Where it serves data (UDP).
+    pub fn data_addr(&self) -> SocketAddr {
+        self.data_addr
+    }
+
+    /// Where it serves metrics and health (TCP).
+    pub fn admin_addr(&self) -> Option<SocketAddr> {
+        self.admin.as_ref().map(Admin::address)
+    }
+
+    /// The certificate chain that it serves, as PEM.
+    pub fn certificate_pem(&self) -> &str {
+        self.certificate.certificate_pem()
+    }
+
+    /// Its namespaces, for what lives in the same process.
+    pub fn namespaces(&self) -> impl Iterator<Item = &Arc<Namespace>> {
+        self.namespaces.iter().map(|(namespace, _)| namespace)
+    }
+
+    /// Drains and closes: new requests are told so, those under way finish (up to the drain time), logs are
+    /// checkpointed and synced.
+    pub async fn shutdown(mut self) -> Result<(), ShutdownError> {
+        self.readiness.set(Readiness::Draining);
+        self.context.drain();
+        let deadline = Instant::now() + self.drain;
+        while self.context.under_way() > 0 && Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let cut_off = self.context.under_way();
+        tokio::time::sleep(LAST_BYTES).await;
+        // Fails only if every listener is gone already.
+        let _ = self.closing.send(true);
+        for listener in self.listeners.drain(..) {
+            // A listener waits for its connections' last packets; that has a bound of QUIC's own, and this one.
+            let _ = tokio::time::timeout(Duration::from_secs(2), listener).await;
+        }
+        let count = self.workers.len().max(1);
+        for (place, (namespace, tasks)) in self.namespaces.drain(..).enumerate() {
+            let closing = self.workers[place % count].handle().spawn(async move { namespace.close(tasks).await });
+            closing.await.map_err(|_| ShutdownError::Ended)??;
+        }
+        if let Some(tracing) = self.tracing.take() {
+            tracing.shutdown(Duration::from_secs(2)).await;
+        }
+        if let Some(admin) = self.admin.take() {
+            admin.shutdown().await;
+        }
+        let workers = std::mem::take(&mut self.workers);
+        // Joining threads blocks, so it isn't done on a runtime's thread.
+        let _ = tokio::task::spawn_blocking(move || workers.into_iter().for_each(Worker::stop)).await;
+        if cut_off > 0 { Err(ShutdownError::CutOff(cut_off)) } else { Ok(()) }
+    }
+}
+
+fn share(
+    limits: &LimitOptions,
+    context: &Arc<Context>,
+    clock: &Arc<dyn Clock>,
+    node_id: u64,
+    closing: watch::Receiver<bool>,
+) -> Shared {
+    Shared {
+        context: context.clone(),
+        clock: clock.clone(),
+        node_id,
+        connections_max: limits.connections_max as usize,
+        handshakes_max: limits.handshakes_max as usize,
+        handshakes_retry_above: limits.handshakes_retry_above as usize,
+        connections: AtomicUsize::new(0),
+        handshakes: AtomicUsize::new(0),
+        closing,
+        windows: WindowBudget::new(limits),
+    }
+}
+
+/// Opens the namespaces, each on a worker of its own while there are enough.
+async fn open_all(
+    options: &[NamespaceOptions],
+    workers: &[Worker],
+    clock: &Arc<dyn Clock>,
+) -> Result<Vec<(Arc<Namespace>, Tasks)>, StartError> {
+    let mut opening = Vec::with_capacity(options.len());
+    for (number, options) in options.iter().enumerate() {
+        let (id, policy, clock) = (NamespaceId(number as u16), policy_of(options), clock.clone());
+        opening.push(workers[number % workers.len()].handle().spawn(async move {
+            let opened = Namespace::open(id, policy, clock).await?;
+            tracing::info!(
+                namespace = %opened.namespace.policy.name,
+                records = opened.namespace.index.len(),
+                replayed = opened.replay.entries,
+                unreadable = opened.replay.unreadable,
+                report = ?opened.report,
+                "namespace open"
+            );
+            let tasks = opened.namespace.start();
+            Ok::<_, OpenError>((opened.namespace, tasks))
+        }));
+    }
+    let mut namespaces = Vec::with_capacity(opening.len());
+    let mut failed = None;
+    for opening in opening {
+        match opening.await {
+            Ok(Ok(opened)) => namespaces.push(opened),
+            Ok(Err(error)) => failed = Some(StartError::Namespace(error)),
+            Err(_) => failed = Some(StartError::Ended),
+        }
+    }
+    match failed {
+        None => Ok(namespaces),
+        Some(error) => Err(error),
+    }
+}
+
+/// A namespace's options in the store's terms.
+pub fn policy_of(options: &NamespaceOptions) -> policy::Policy {
+    use crate::options::{Commit, Engine, Values};
+    policy::Policy {
+        name: options.name.clone(),
+        values: match (options.values, &options.device) {
+            (Values::Flash | Values::FlashCached, Some(device)) => policy::Values::Flash {
+                device: device.clone(),
+                bytes: options.size_bytes,
+                cached: options.values == Values::FlashCached,
+            },
+            _ => policy::Values::Ram { bytes: options.size_bytes },
+        },
+        commit: match options.commit {
+            Commit::Flash => policy::Commit::Flash,
+            Commit::Memory => policy::Commit::Memory,
+        },
+        flush_ms: options.flush.as_millis() as u64,
+        default_ttl_secs: options.default_ttl_secs,
+        record_bytes_max: options.record_bytes_max as usize,
+        cache_bytes: options.cache_bytes,
+        write_buffer_bytes: options.write_buffer_bytes,
+        high_water_percent: options.high_water_percent,
+        defrag_live_percent: options.defrag_live_percent,
+        defrag_bytes_per_sec: options.defrag_bytes_per_sec,
+        engine: match options.engine {
+            Engine::Auto => policy::Engine::Auto,
+            Engine::IoUring => policy::Engine::IoUring,
+            Engine::Pread => policy::Engine::Pread,
+        },
+        checkpoint_secs: 600,
+    }
+}
+
+async fn start_admin(
+    config: &Config,
+    worker: &Worker,
+    metrics: &Arc<Metrics>,
+    stats: &Arc<Stats>,
+    readiness: &ReadinessCell,
+) -> Result<Option<Admin>, StartError> {
+    let Some(addr) = config.listen.admin else { return Ok(None) };
+    let (metrics, stats, readiness) = (metrics.clone(), stats.clone(), readiness.clone());
+    let connections_max = config.limits.admin_connections_max;
+    let started = worker
+        .handle()
+        .spawn(async move { Admin::start(addr, connections_max, metrics, stats, readiness).await })
+        .await
+        .map_err(|_| StartError::Ended)?;
+    started.map(Some).map_err(|error| StartError::Listen(error.to_string()))
+}
+
+async fn start_tracing(
+    config: &Config,
+    worker: &Worker,
+    node_id: u64,
+    port: u16,
+    metrics: &Arc<Metrics>,
+    world: &World,
+) -> Result<Tracing, StartError> {
+    let identity = Identity { node_id: format!("{node_id:016x}"), version: env!("CARGO_PKG_VERSION").to_owned() };
+    let (options, metrics, world) = (config.telemetry.clone(), metrics.clone(), world.clone());
+    let started = worker
+        .handle()
+        .spawn(async move { Tracing::start(&options, &identity, port, &metrics, world.clock, world.entropy) })
+        .await
+        .map_err(|_| StartError::Ended)?;
+    started.map_err(|error| StartError::Telemetry(error.to_string()))
+}
+
+/// The node in numbers.
+struct Stats {
+    metrics: Arc<Metrics>,
+    namespaces: OnceCell<Vec<Arc<Namespace>>>,
+    node_id: u64,
+    workers: usize,
+    started: Instant,
+    draining: AtomicBool,
+}
+
+impl StatsSource for Stats {
+    fn snapshot(&self) -> NodeStats {
+        let namespaces = self.namespaces.get().map(Vec::as_slice).unwrap_or_default();
+        NodeStats {
+            node_id: format!("{:016x}", self.node_id),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            uptime_secs: self.started.elapsed().as_secs(),
+            workers: self.workers as u32,
+            draining: self.draining.load(Ordering::Relaxed),
+            namespaces: namespaces.iter().map(|namespace| namespace.stats()).collect(),
+            requests: self.metrics.verb_stats(),
+            quic: self.metrics.quic_stats(),
+            process: ProcessStats::of_this_process(),
+        }
+    }
+
+    fn trouble(&self) -> Option<String> {
+        let namespaces = self.namespaces.get()?;
+        namespaces.iter().find_map(|namespace| {
+            let reason = namespace.log.poisoned()?;
+            Some(format!("namespace {}: {reason}", namespace.policy.name))
+        })
+    }
+}

@@ -1,0 +1,245 @@
+//! A lane: one long-lived stream of small frames, pipelined, answered in any order, written in one go per wake-up.
+//!
+//! The lane is one task. It takes every frame that has come, carries out at once what can be, and hands all replies
+//! that are ready to QUIC as one chunk. What waits for the device is a future beside; what waits for durability stands
+//! in line. The lane stops reading while too much is under way, so a caller that sends faster than it reads slows down.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use outcrop_wire::frame::{begin_frame, end_frame};
+use outcrop_wire::limits::{LANE_FRAME_BYTES_MAX, LANE_INFLIGHT_MAX, LANE_VALUE_BYTES_MAX};
+use outcrop_wire::{RequestHeader, Verb};
+use tokio::time::Instant;
+
+use super::frames::Frames;
+use super::io::{Receive, Transmit};
+use super::large::LargeReplies;
+use super::session::Session;
+use super::waiting::{Held, Waiting};
+use crate::command::answer::Finished;
+use crate::command::{Step, execute};
+use crate::telemetry::RequestSpan;
+
+/// Replies are handed over once they are this long, even if more frames have come.
+const WRITE_BYTES: usize = 64 << 10;
+
+/// A request whose reply takes its time.
+struct Under {
+    header: RequestHeader,
+    began: Instant,
+    bytes_in: usize,
+    span: Option<RequestSpan>,
+    finished: Finished,
+}
+
+type UnderWay = std::pin::Pin<Box<dyn Future<Output = Under> + Send>>;
+
+/// One lane's state.
+struct Lane {
+    session: Arc<Session>,
+    large: LargeReplies,
+    under_way: FuturesUnordered<UnderWay>,
+    waiting: Waiting,
+    out: Vec<u8>,
+    /// Requests under way that the node knows of.
+    told: usize,
+}
+
+impl Drop for Lane {
+    fn drop(&mut self) {
+        self.session.context.count_under_way(self.told, 0);
+    }
+}
+
+/// Serves a lane until its end; what is under way then is finished first.
+pub async fn serve(
+    session: Arc<Session>,
+    large: LargeReplies,
+    receive: impl Receive,
+    mut transmit: impl Transmit,
+) -> Result<(), String> {
+    let mut frames = Frames::new(receive, LANE_FRAME_BYTES_MAX);
+    let waiting = Waiting::new(session.context.clone());
+    let out = Vec::with_capacity(WRITE_BYTES);
+    let mut lane = Lane { session, large, under_way: FuturesUnordered::new(), waiting, out, told: 0 };
+    let mut open = true;
+    while open || lane.busy() {
+        if open {
+            match lane.take_frames(&mut frames) {
+                Ok(()) => {}
+                Err(error) => {
+                    // What came before is still answered; what follows can't be told apart any more.
+                    frames.stop();
+                    lane.session.protocol_error(&error);
+                    open = false;
+                }
+            }
+        }
+        lane.tell();
+        if lane.out.is_empty() {
+            open = lane.wait(&mut frames, open).await?;
+        }
+        lane.settle();
+        if !lane.out.is_empty() {
+            let full = lane.out.capacity().clamp(WRITE_BYTES, 4 * WRITE_BYTES);
+            let bytes = std::mem::replace(&mut lane.out, Vec::with_capacity(full));
+                transmit.transmit(Bytes::from(bytes)).await.map_err(|error| error.to_string())?;
+        }
+    }
+    transmit.finish();
+    Ok(())
+}
+
+impl Lane {
+    fn busy(&self) -> bool {
+        !self.under_way.is_empty() || self.waiting.len() > 0 || !self.out.is_empty()
+    }
+
+    fn in_flight(&self) -> usize {
+        self.under_way.len() + self.waiting.len()
+    }
+
+    /// Lets the node know how many requests are under way.
+    fn tell(&mut self) {
+        let now = self.in_flight();
+        if now != self.told {
+            self.session.context.count_under_way(self.told, now);
+            self.told = now;
+        }
+    }
+
+    /// Carries out the frames that are here, until there is enough to write.
+    fn take_frames<R: Receive>(&mut self, frames: &mut Frames<R>) -> Result<(), String> {
+        if self.in_flight() >= LANE_INFLIGHT_MAX {
+            return Ok(());
+        }
+        let mut began = Instant::now();
+        let now_secs = self.session.now_secs();
+        while self.out.len() < WRITE_BYTES && self.in_flight() < LANE_INFLIGHT_MAX {
+            let Some(frame) = frames.next_here().map_err(|error| error.to_string())? else { break };
+            began = self.take_frame(frame, began, now_secs);
+        }
+        Ok(())
+    }
+
+    /// Carries out one frame; when it was done.
+    fn take_frame(&mut self, frame: Bytes, began: Instant, now_secs: u32) -> Instant {
+        let bytes_in = frame.len();
+        let start = begin_frame(&mut self.out);
+        let span = self.session.span(&frame, began);
+        let deadline = || began + self.session.deadline_of(&frame);
+        match execute(&self.session.context, &frame, now_secs, &mut self.out) {
+            Step::Done { verb, code, wait } => {
+                let done = Instant::now();
+                let verb = verb.unwrap_or(Verb::Info);
+                match wait.filter(|wait| !self.waiting.is_durable(*wait)) {
+                    Some(wait) => {
+                        let content = self.out.split_off(start).split_off(outcrop_wire::frame::LENGTH_BYTES);
+                        let request_id = content.first_chunk::<4>().map_or(0, |id| u32::from_le_bytes(*id));
+                        let deadline = deadline();
+                        let held = Held { content, request_id, verb, code, began, deadline, bytes_in, span };
+                        self.waiting.hold(wait, held);
+                    }
+                    None => {
+                        let bytes_out = self.out.len() - start;
+                        self.end_frame(start);
+                        self.session.record(verb, code, done - began, bytes_in, bytes_out, span);
+                    }
+                }
+                done
+            }
+            Step::Later { header, reply } => {
+                self.out.truncate(start);
+                self.under_way.push(Box::pin(async move {
+                    let finished = reply.await;
+                    Under { header, began, bytes_in, span, finished }
+                }));
+                began
+            }
+        }
+    }
+
+    /// Ends a reply's frame; one that is too long for a lane leaves on a stream of its own.
+    fn end_frame(&mut self, start: usize) {
+        if self.out.len() - start > LANE_FRAME_BYTES_MAX {
+            let content = self.out.split_off(start).split_off(outcrop_wire::frame::LENGTH_BYTES);
+            self.large.send(content, None, None);
+        } else {
+            end_frame(&mut self.out, start);
+        }
+    }
+
+    /// Waits for a frame, a finished request, a sync or a deadline; whether the lane is still open.
+    async fn wait<R: Receive>(&mut self, frames: &mut Frames<R>, open: bool) -> Result<bool, String> {
+        let room = open && self.in_flight() < LANE_INFLIGHT_MAX;
+        let deadline = self.waiting.next_deadline();
+        let mut finished = None;
+        let mut still_open = open;
+        tokio::select! {
+            biased;
+            more = frames.more(), if room => {
+                still_open = more.map_err(|error| error.to_string())?;
+                if !still_open
+                    && let Err(error) = frames.finish()
+                {
+                    self.session.protocol_error(&error.to_string());
+                }
+            }
+            under = self.under_way.next(), if !self.under_way.is_empty() => finished = under,
+            () = self.waiting.changed(), if self.waiting.len() > 0 => {}
+            () = tokio::time::sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {}
+            else => still_open = false,
+        }
+        if let Some(under) = finished {
+            self.finish(under);
+        }
+        Ok(still_open)
+    }
+
+    /// Takes everything else that is ready, so that it leaves in the same write.
+    fn settle(&mut self) {
+        while self.out.len() < WRITE_BYTES && !self.under_way.is_empty() {
+            match self.under_way.next().now_or_never() {
+                Some(Some(under)) => self.finish(under),
+                _ => break,
+            }
+        }
+        if self.waiting.len() > 0 {
+            let now = Instant::now();
+            let (out, session) = (&mut self.out, &self.session);
+            self.waiting.release(now, |held| {
+                let start = begin_frame(out);
+                out.extend_from_slice(&held.content);
+                end_frame(out, start);
+                let bytes_out = held.content.len();
+                session.record(held.verb, held.code, now - held.began, held.bytes_in, bytes_out, held.span);
+            });
+        }
+    }
+
+    /// Appends a reply that took its time, or puts it in line.
+    fn finish(&mut self, under: Under) {
+        let Under { header, began, bytes_in, span, finished } = under;
+        if let Some(wait) = finished.wait.filter(|wait| !self.waiting.is_durable(*wait)) {
+            let mut content = finished.content;
+            content.extend_from_slice(finished.value.as_deref().unwrap_or_default());
+            let deadline = began + self.session.deadline(header.deadline_ms);
+            let (request_id, verb, code) = (header.request_id, header.verb, finished.code);
+            self.waiting.hold(wait, Held { content, request_id, verb, code, began, deadline, bytes_in, span });
+            return;
+        }
+        let bytes_out = finished.byte_len();
+        self.session.record(header.verb, finished.code, began.elapsed(), bytes_in, bytes_out, span);
+        if bytes_out > LANE_VALUE_BYTES_MAX {
+            self.large.send(finished.content, finished.value, finished.permit);
+            return;
+        }
+        let start = begin_frame(&mut self.out);
+        self.out.extend_from_slice(&finished.content);
+        self.out.extend_from_slice(finished.value.as_deref().unwrap_or_default());
+        end_frame(&mut self.out, start);
+    }
+}

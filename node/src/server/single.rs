@@ -1,0 +1,108 @@
+//! A stream for one request and its reply: large values, both ways, without a copy of our own.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use outcrop_wire::frame::LENGTH_BYTES;
+use outcrop_wire::limits::{FRAME_BYTES_MAX, LANE_VALUE_BYTES_MAX};
+use outcrop_wire::reply::encode_error;
+use outcrop_wire::{Code, ReplyHeader, Verb};
+use tokio::time::Instant;
+
+use super::session::Session;
+use crate::command::answer::{Finished, Wait};
+use crate::command::{Step, execute};
+
+/// Serves one request.
+pub async fn serve(
+    session: Arc<Session>,
+    mut receive: quinn::RecvStream,
+    mut transmit: quinn::SendStream,
+) -> Result<(), String> {
+    let began = Instant::now();
+    let mut prefix = [0; LENGTH_BYTES];
+    receive.read_exact(&mut prefix).await.map_err(|error| error.to_string())?;
+    let len = u32::from_le_bytes(prefix) as usize;
+    if len > FRAME_BYTES_MAX {
+        let message = format!("a frame of {len} bytes is over the limit of {FRAME_BYTES_MAX}");
+        let mut content = Vec::new();
+        encode_error(&ReplyHeader::new(0, Verb::Info, Code::FrameTooLarge), &message, &mut content);
+        return write(&mut transmit, Finished::small(Code::FrameTooLarge, content, None)).await;
+    }
+    // Nothing of the frame is read before there is memory for it; the caller feels it as a full window.
+    let _memory = match len > LANE_VALUE_BYTES_MAX {
+        true => Some(session.context.large_memory(len).await.map_err(|error| error.message)?),
+        false => None,
+    };
+    let mut frame = Vec::with_capacity(len);
+    while frame.len() < len {
+        match receive.read_chunk(len - frame.len(), true).await.map_err(|error| error.to_string())? {
+            Some(chunk) => frame.extend_from_slice(&chunk.bytes),
+            None => return Err(format!("the stream ended {} bytes before the end of its frame", len - frame.len())),
+        }
+    }
+    let frame = Bytes::from(frame);
+    let span = session.span(&frame, began);
+    let _under_way = UnderWay::new(&session);
+    let mut content = Vec::with_capacity(128);
+    let (verb, finished) = match execute(&session.context, &frame, session.now_secs(), &mut content) {
+        Step::Done { verb, code, wait } => (verb.unwrap_or(Verb::Info), Finished::small(code, content, wait)),
+        Step::Later { header, reply } => (header.verb, reply.await),
+    };
+    let deadline = began + session.deadline_of(&frame);
+    let request_id = frame.first_chunk::<4>().map_or(0, |id| u32::from_le_bytes(*id));
+    let finished = until_durable(&session, verb, request_id, finished, deadline).await;
+    session.record(verb, finished.code, began.elapsed(), len, finished.byte_len(), span);
+    write(&mut transmit, finished).await
+}
+
+/// Waits until what a reply rests on is durable; else its fate is unknown, and so it is said.
+async fn until_durable(
+    session: &Session,
+    verb: Verb,
+    request_id: u32,
+    finished: Finished,
+    deadline: Instant,
+) -> Finished {
+    let Some(Wait { namespace, end }) = finished.wait else { return finished };
+    let Some(namespace) = session.context.namespaces.get(usize::from(namespace)) else { return finished };
+    let failed = match tokio::time::timeout_at(deadline, namespace.log.wait_durable(end)).await {
+        Ok(Ok(())) => return finished,
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => "it was not durable before the deadline".to_owned(),
+    };
+    let code = if verb.writes() && finished.code == Code::Ok { Code::Indeterminate } else { Code::DeadlineExceeded };
+    let mut content = Vec::with_capacity(128);
+    encode_error(&ReplyHeader::new(request_id, verb, code), &failed, &mut content);
+    Finished::small(code, content, None)
+}
+
+async fn write(transmit: &mut quinn::SendStream, finished: Finished) -> Result<(), String> {
+    let mut head = Vec::with_capacity(finished.content.len() + LENGTH_BYTES);
+    head.extend_from_slice(&(finished.byte_len() as u32).to_le_bytes());
+    head.extend_from_slice(&finished.content);
+    transmit.write_chunk(Bytes::from(head)).await.map_err(|error| error.to_string())?;
+    if let Some(value) = finished.value {
+        transmit.write_chunk(value).await.map_err(|error| error.to_string())?;
+    }
+    // Fails only if the peer stopped the stream.
+    let _ = transmit.finish();
+    let _ = transmit.stopped().await;
+    Ok(())
+}
+
+/// One request under way, as the node counts it.
+struct UnderWay<'a>(&'a Session);
+
+impl<'a> UnderWay<'a> {
+    fn new(session: &'a Session) -> Self {
+        session.context.count_under_way(0, 1);
+        UnderWay(session)
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.context.count_under_way(1, 0);
+    }
+}

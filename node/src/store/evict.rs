@@ -1,0 +1,114 @@
+//! Eviction: at the high-water mark, the records that expire soonest go first; what never expires is never evicted.
+
+use std::sync::atomic::Ordering;
+
+use outcrop_flash::log::AppendKind;
+use outcrop_wire::stored::FLAG_TOMBSTONE;
+use outcrop_wire::{Digest, KeyRef, PartitionId, StoredHeader, UserKeyRef};
+
+use super::namespace::Namespace;
+use crate::index::Entry;
+
+/// Share of the live bytes that one round of eviction gives back.
+const ROUND_PERCENT: u64 = 5;
+/// Buckets of the histogram of expiries.
+const BUCKETS: usize = 1_024;
+
+impl Namespace {
+    /// Live bytes as a percentage of the device.
+    pub fn live_percent(&self) -> u64 {
+        let stats = self.log.stats();
+        (stats.live_bytes * 100).checked_div(stats.capacity_bytes).unwrap_or(0)
+    }
+
+    /// Evicts about 5% of the live bytes if the namespace is over its high-water mark; how many records went.
+    pub fn evict_if_high(&self) -> u64 {
+        let mark = u64::from(self.policy.high_water_percent);
+        if mark == 0 || self.live_percent() < mark {
+            return 0;
+        }
+        let goal = self.log.stats().live_bytes * ROUND_PERCENT / 100;
+        let Some(cutoff) = self.expiry_cutoff(goal) else {
+            tracing::warn!(
+                namespace = %self.policy.name,
+                "over the high-water mark, and no record has a time to live: nothing can be evicted"
+            );
+            return 0;
+        };
+        let mut evicted = 0;
+        for id in PartitionId::all() {
+            evicted += self.evict_from(id, cutoff);
+        }
+        self.counters.evicted.fetch_add(evicted, Ordering::Relaxed);
+        tracing::info!(namespace = %self.policy.name, evicted, cutoff, "evicted the records that expire soonest");
+        evicted
+    }
+
+    /// The expiry up to which records have to go so that `goal` bytes do; `None`: no record expires.
+    fn expiry_cutoff(&self, goal: u64) -> Option<u32> {
+        let now = self.clock.now_secs();
+        let expiring = |entry: &Entry| !entry.tombstone && entry.expiry_secs > now;
+        let mut latest = 0;
+        for id in PartitionId::all() {
+            let partition = self.index.read(id);
+            latest = partition.iter().filter(|(_, e)| expiring(e)).map(|(_, e)| e.expiry_secs).fold(latest, u32::max);
+        }
+        if latest == 0 {
+            return None;
+        }
+        let span = u64::from(latest - now).max(1);
+        let bucket_of = |expiry: u32| (u64::from(expiry - now) * (BUCKETS as u64 - 1) / span) as usize;
+        let mut bytes = vec![0_u64; BUCKETS];
+        for id in PartitionId::all() {
+            for (_, entry) in self.index.read(id).iter().filter(|(_, e)| expiring(e) && e.expiry_secs <= latest) {
+                bytes[bucket_of(entry.expiry_secs)] += entry.location.byte_len() as u64;
+            }
+        }
+        let mut sum = 0;
+        let last = bytes.iter().position(|bucket| {
+            sum += bucket;
+            sum >= goal
+        });
+        let last = last.unwrap_or(BUCKETS - 1) as u64;
+        Some(now.saturating_add(((last + 1) * span / (BUCKETS as u64 - 1)) as u32).min(latest))
+    }
+
+    fn evict_from(&self, id: PartitionId, cutoff: u32) -> u64 {
+        let due = |entry: &Entry| !entry.tombstone && entry.expiry_secs != 0 && entry.expiry_secs <= cutoff;
+        let digests: Vec<Digest> = {
+            let partition = self.index.read(id);
+            partition.iter().filter(|(_, entry)| due(entry)).map(|(digest, _)| digest).collect()
+        };
+        let mut evicted = 0;
+        for digest in digests {
+            let mut partition = self.index.write(id);
+            let Some(entry) = partition.get(&digest).filter(due) else { continue };
+            let header = StoredHeader {
+                flags: FLAG_TOMBSTONE,
+                generation: entry.generation.checked_add(1).unwrap_or(2),
+                epoch: self.log.epoch(),
+                sequence: partition.next_sequence(),
+                last_update_ms: self.clock.now_ms(),
+                expiry_secs: self.log.head().segment_sequence() as u32 + 1,
+                digest,
+            };
+            // The user key lies on the device; a tombstone is found by its digest alone, so it names none.
+            let set = self.sets.name(entry.set).unwrap_or("?");
+            let mut bytes = Vec::with_capacity(128);
+            header.encode(KeyRef { set, user_key: UserKeyRef::Bytes(&digest.0) }, 0, &mut bytes);
+            let Ok(appended) = self.log.append(&[&bytes], AppendKind::Delete) else { break };
+            let tombstone = Entry {
+                location: appended.location,
+                tombstone: true,
+                expiry_secs: header.expiry_secs,
+                generation: header.generation,
+                ..entry
+            };
+            partition.insert(&digest, tombstone);
+            self.count_out(&entry);
+            self.count_in(&tombstone);
+            evicted += 1;
+        }
+        evicted
+    }
+}

@@ -1,0 +1,97 @@
+//! What defrag asks of the store: whether an entry is current, and to log it again if so.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use outcrop_flash::log::{AppendError, AppendKind, Owner, Relocated};
+use outcrop_flash::{Location, Lsn};
+use outcrop_wire::stored::{FLAG_TOMBSTONE, digest_of};
+use outcrop_wire::{Digest, StoredHeader, StoredRecord};
+
+use super::marker::{MARKER_BYTE, Marker};
+use super::namespace::Namespace;
+use crate::index::{Entry, Partition};
+
+/// A namespace as the owner of its log's entries.
+pub struct LogOwner(pub Arc<Namespace>);
+
+impl Owner for LogOwner {
+    fn relocate(&self, location: Location, _lsn: Lsn, payload: &[u8]) -> Relocated {
+        if payload.first() == Some(&MARKER_BYTE) {
+            return self.relocate_marker(payload);
+        }
+        let Some(digest) = digest_of(payload) else { return Relocated::Garbage };
+        let mut partition = self.0.index.write(digest.partition());
+        match partition.get(&digest) {
+            Some(entry) if entry.location == location => self.relocate_entry(&mut partition, &digest, entry, payload),
+            _ => Relocated::Garbage,
+        }
+    }
+}
+
+impl LogOwner {
+    fn relocate_entry(&self, partition: &mut Partition, digest: &Digest, entry: Entry, payload: &[u8]) -> Relocated {
+        // A truncation under way decides by log number what is gone: an entry that moved now would escape it.
+        let Some(_moving) = self.0.moving.try_read() else { return Relocated::Retry };
+        if self.0.truncating.load(Ordering::Acquire) > 0 {
+            return Relocated::Retry;
+        }
+        let now_secs = self.0.clock.now_secs();
+        let mut entry = entry;
+        if !self.0.visible(&entry, now_secs) && !entry.tombstone {
+            let Some(tombstone) = self.0.retire(partition, digest, entry) else { return Relocated::Garbage };
+            entry = tombstone;
+        }
+        let appended = if entry.tombstone {
+            if self.0.tombstone_is_spent(&entry) {
+                partition.remove(digest);
+                self.0.count_out(&entry);
+                return Relocated::Garbage;
+            }
+            let Some(tombstone) = bare_tombstone(payload, &entry) else { return Relocated::Garbage };
+            self.0.log.append(&[&tombstone], AppendKind::Relocate)
+        } else {
+            self.0.log.append(&[payload], AppendKind::Relocate)
+        };
+        match appended {
+            Ok(appended) => {
+                let moved = Entry { location: appended.location, ..entry };
+                self.0.count_in(&moved);
+                partition.insert(digest, moved);
+                self.0.count_out(&entry);
+                Relocated::Moved
+            }
+            Err(AppendError::Backpressure) => Relocated::Retry,
+            Err(_) => Relocated::Failed,
+        }
+    }
+
+    fn relocate_marker(&self, payload: &[u8]) -> Relocated {
+        let Some(marker) = Marker::decode(payload) else { return Relocated::Garbage };
+        let Some(mut markers) = self.0.markers.try_lock() else { return Relocated::Retry };
+        let oldest = Lsn::new(self.0.log.oldest_sequence(), 0).0;
+        if marker.before_lsn <= oldest {
+            markers.retain(|kept| *kept != marker);
+            return Relocated::Garbage;
+        }
+        match self.0.log.append(&[payload], AppendKind::Relocate) {
+            Ok(_) => Relocated::Moved,
+            Err(AppendError::Backpressure) => Relocated::Retry,
+            Err(_) => Relocated::Failed,
+        }
+    }
+}
+
+/// The tombstone that stands for an entry: the record's own header without its archive.
+fn bare_tombstone(payload: &[u8], entry: &Entry) -> Option<Vec<u8>> {
+    let record = StoredRecord::parse(payload).ok()?;
+    let header = StoredHeader {
+        flags: FLAG_TOMBSTONE,
+        generation: entry.generation,
+        expiry_secs: entry.expiry_secs,
+        ..record.header
+    };
+    let mut bytes = Vec::with_capacity(128);
+    header.encode(record.key, 0, &mut bytes);
+    Some(bytes)
+}
