@@ -1,0 +1,134 @@
+//! A caller's span and the node's are one trace, as a real OTLP receiver sees it; `/metrics` passes `promtool`.
+//!
+//! The receiver is `rotel` (from PyPI), found by `OUTCROP_ROTEL` or as `rotel-agent` on the path. Where it or `promtool`
+//! isn't installed, its test says so and checks nothing.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use opentelemetry::trace::{TraceContextExt, TracerProvider};
+use opentelemetry_sdk::trace::SdkTracerProvider;
+use outcrop_client::{Key, Ttl};
+use outcrop_cluster_tests::{NodeProcess, Settings};
+use tracing::Instrument;
+use tracing_opentelemetry::OpenTelemetrySpanExt;
+use tracing_subscriber::layer::SubscriberExt;
+
+/// A receiver that prints what it gets; ended with its test.
+struct Receiver {
+    child: Child,
+    log: PathBuf,
+    folder: tempfile::TempDir,
+    grpc_port: u16,
+}
+
+impl Drop for Receiver {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Receiver {
+    /// None where no receiver is installed.
+    fn start() -> Option<Receiver> {
+        let program = std::env::var_os("OUTCROP_ROTEL").unwrap_or_else(|| "rotel-agent".into());
+        let known = Command::new(&program).arg("version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+        if !known.is_ok_and(|status| status.success()) {
+            println!(
+                "SKIPPED: no OTLP receiver here; `pip install --pre rotel` and set OUTCROP_ROTEL to its rotel-agent"
+            );
+            return None;
+        }
+        let folder = tempfile::tempdir().expect("a folder");
+        let log = folder.path().join("rotel.log");
+        let (grpc_port, http_port) = (free_port(), free_port());
+        let file = std::fs::File::create(&log).expect("a file");
+        let errors = file.try_clone().expect("a file can be opened twice");
+        let mut command = Command::new(program);
+        command.args(["start", "--exporter", "blackhole", "--debug-log", "traces"]);
+        command.args(["--debug-log-verbosity", "detailed"]);
+        command.args(["--otlp-grpc-endpoint", &format!("127.0.0.1:{grpc_port}")]);
+        command.args(["--otlp-http-endpoint", &format!("127.0.0.1:{http_port}")]);
+        command.current_dir(&folder).stdin(Stdio::null()).stdout(file).stderr(errors);
+        let child = command.spawn().expect("the receiver was there a moment ago");
+        let receiver = Receiver { child, log, folder, grpc_port };
+        for _ in 0..600 {
+            if std::net::TcpStream::connect(("127.0.0.1", grpc_port)).is_ok() {
+                return Some(receiver);
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        panic!("the receiver doesn't listen:\n{}", receiver.received());
+    }
+
+    fn received(&self) -> String {
+        assert!(self.folder.path().exists(), "the folder lives as long as the receiver");
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+}
+
+fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("bound").port()
+}
+
+#[tokio::test]
+async fn a_callers_span_and_the_nodes_are_one_trace() {
+    let Some(receiver) = Receiver::start() else { return };
+    let mut settings = Settings::flash("64MiB");
+    // The node itself samples nothing: what it exports was asked for by the caller.
+    settings.telemetry = format!("otlp = \"http://127.0.0.1:{}\"\nsample_percent = 0.0", receiver.grpc_port);
+    let node = NodeProcess::start(settings);
+    let client = node.client().await.expect("served");
+
+    let provider = SdkTracerProvider::builder().build();
+    let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer("test"));
+    let _guard = tracing::subscriber::set_default(tracing_subscriber::registry().with(layer));
+    let key = Key::new("test", "traced", 1);
+    let span = tracing::info_span!("checkout");
+    let trace_id = span.context().span().span_context().trace_id().to_string();
+    client.set_bytes(&key, b"in the trace", Ttl::Never).instrument(span).await.expect("served");
+    drop(_guard);
+    // Not in any trace: with nothing sampled the node keeps it to itself.
+    client.get_bytes(&key).await.expect("served");
+
+    // The exporter sends in batches; the drain sends the last one.
+    let (_, status, said) = tokio::task::spawn_blocking(|| node.terminate()).await.expect("it ends");
+    assert_eq!(status.code(), Some(0), "{said}");
+    let mut received = String::new();
+    for _ in 0..200 {
+        received = receiver.received();
+        if received.contains(&trace_id) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(received.contains(&trace_id), "no span of trace {trace_id} in:\n{received}");
+    assert!(received.contains("put test"), "the span is named by verb and namespace:\n{received}");
+    assert!(!received.contains("get test"), "a request that nobody samples is exported:\n{received}");
+}
+
+#[test]
+fn metrics_pass_promtool_and_health_is_told() {
+    let node = NodeProcess::start(Settings::flash("64MiB"));
+    assert!(node.http("/livez").expect("served").starts_with("HTTP/1.1 200"));
+    assert!(node.http("/readyz").expect("served").starts_with("HTTP/1.1 200"));
+    assert!(node.http("/nowhere").expect("served").starts_with("HTTP/1.1 404"));
+    let reply = node.http("/metrics").expect("served");
+    let (_, body) = reply.split_once("\r\n\r\n").expect("a body");
+    assert!(body.lines().any(|line| line.starts_with("outcrop_")), "{body}");
+    let mut command = Command::new("promtool");
+    let spawned =
+        command.args(["check", "metrics"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let Ok(mut promtool) = spawned else {
+        println!("SKIPPED: no promtool here; it comes with Debian's `prometheus`");
+        return;
+    };
+    promtool.stdin.take().expect("piped").write_all(body.as_bytes()).expect("promtool reads");
+    let output = promtool.wait_with_output().expect("it ends");
+    let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    assert!(output.status.success(), "{said}");
+}

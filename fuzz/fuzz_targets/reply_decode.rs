@@ -1,0 +1,4 @@
+//! Fuzzes `outcrop_fuzz::reply_decode`; what must hold is written there.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| outcrop_fuzz::reply_decode(data));

@@ -1,0 +1,139 @@
+//! Valid examples of everything that is fuzzed, made once by the code that writes the real ones.
+
+use std::sync::OnceLock;
+
+use outcrop_wire::archive::{archive_bins, archive_operations, archive_values};
+use outcrop_wire::reply::{SCAN_MORE, encode_error};
+use outcrop_wire::request::{BatchItem, ScanRequest, encode_request};
+use outcrop_wire::{
+    BinSelection, Bins, Code, Cursor, Hello, Key, MapKey, NamespaceId, NamespaceInfo, Operation, PutMode, ReplyHeader,
+    RequestBody, RequestHeader, StoredHeader, TraceContext, Ttl, Value, Verb, Welcome,
+};
+
+fn nested() -> Bins {
+    let inner = Value::Map(vec![
+        (MapKey::Int(-7), Value::List(vec![Value::Null, Value::Bool(true), Value::Int(i64::MIN)])),
+        (MapKey::Text("naïve".into()), Value::Float(f64::NAN)),
+        (MapKey::Bytes(vec![0, 255]), Value::Bytes(vec![1; 40])),
+    ]);
+    Bins::unnamed(&b"plain"[..]).with("text", "Grüße").with("inner", inner).with("zero", -0.0)
+}
+
+fn operations() -> Vec<Operation> {
+    vec![
+        Operation::Put { bin: "a".into(), value: Value::List(vec![Value::Int(1)]) },
+        Operation::ListAppend { bin: "a".into(), value: Value::from("end") },
+        Operation::Add { bin: "n".into(), amount: Value::Int(1) },
+        Operation::MapPut { bin: "m".into(), key: MapKey::Int(1), value: Value::Null },
+        Operation::Touch,
+    ]
+}
+
+/// Archived bins, operations and values.
+pub fn archives() -> &'static [Vec<u8>] {
+    static MADE: OnceLock<Vec<Vec<u8>>> = OnceLock::new();
+    MADE.get_or_init(|| {
+        let bins = [nested(), Bins::new(), Bins::unnamed(vec![9; 300])];
+        let mut made: Vec<_> = bins.iter().map(|bins| archive_bins(bins).expect("within the limits")).collect();
+        made.push(archive_operations(&operations()).expect("within the limits"));
+        made.push(archive_values(&vec![Value::Int(1), Value::from("two"), Value::Null]).expect("within the limits"));
+        made
+    })
+}
+
+/// Requests of every verb.
+pub fn requests() -> &'static [Vec<u8>] {
+    static MADE: OnceLock<Vec<Vec<u8>>> = OnceLock::new();
+    MADE.get_or_init(|| {
+        let (int, text) = (Key::new("n", "set", 42), Key::new("n", "ein Satz", "schlüssel/1"));
+        let (key, other) = (int.borrow(), text.borrow());
+        let bins = BinSelection::Named(vec!["", "text"]);
+        let archive = &archives()[0];
+        let items = vec![
+            BatchItem { namespace: NamespaceId(1), body: RequestBody::Get { key, bins: BinSelection::All } },
+            BatchItem { namespace: NamespaceId(0), body: RequestBody::Delete { key: other, if_generation: Some(3) } },
+        ];
+        let cursor = Some(Cursor { log_id: 1, start_lsn: 2, position_lsn: 3, emitted: 4 });
+        let scan = ScanRequest { set: Some("set"), bins: bins.clone(), cursor, limit: 9, ..ScanRequest::default() };
+        let bodies = [
+            RequestBody::Get { key, bins },
+            RequestBody::Exists { key: other },
+            RequestBody::Put { key, mode: PutMode::Upsert, if_generation: Some(1), ttl: Ttl::Secs(60), archive },
+            RequestBody::Delete { key, if_generation: None },
+            RequestBody::Touch { key: other, if_generation: None, ttl: Ttl::Never },
+            RequestBody::Operate { key, if_generation: None, ttl: Ttl::Keep, operations: &archives()[3] },
+            RequestBody::Batch { items },
+            RequestBody::Scan(scan),
+            RequestBody::Truncate { set: "set" },
+            RequestBody::Info { topic: "" },
+        ];
+        let trace = Some(TraceContext { trace_id: [1; 16], span_id: [2; 8], flags: 1 });
+        let encoded = bodies.iter().enumerate().map(|(number, body)| {
+            let trace = trace.filter(|_| number % 2 == 0);
+            let verb = body.verb();
+            let header = RequestHeader { request_id: 7, verb, namespace: NamespaceId(2), deadline_ms: 50, trace };
+            let mut frame = Vec::new();
+            encode_request(&header, body, &mut frame);
+            frame
+        });
+        encoded.collect()
+    })
+}
+
+/// Stored records: one with bins, a tombstone.
+pub fn stored_records() -> &'static [Vec<u8>] {
+    static MADE: OnceLock<Vec<Vec<u8>>> = OnceLock::new();
+    MADE.get_or_init(|| {
+        let record = |key: Key, flags: u8, archive: &[u8]| {
+            let digest = key.digest();
+            let header =
+                StoredHeader { flags, generation: 2, epoch: 3, sequence: 4, digest, ..StoredHeader::default() };
+            let mut bytes = Vec::new();
+            header.encode(key.borrow(), archive.len(), &mut bytes);
+            bytes.extend_from_slice(archive);
+            bytes
+        };
+        vec![
+            record(Key::new("n", "set", "text"), 0, &archives()[0]),
+            record(Key::new("n", "set", 5), outcrop_wire::stored::FLAG_TOMBSTONE, &[]),
+            record(Key::new("n", "s", vec![0, 1, 2]), 0, &archives()[1]),
+        ]
+    })
+}
+
+/// Replies: a record, an error, a batch, a part of a scan; and both sides of the first exchange.
+pub fn replies() -> &'static [Vec<u8>] {
+    static MADE: OnceLock<Vec<Vec<u8>>> = OnceLock::new();
+    MADE.get_or_init(|| {
+        let reply = |verb: Verb, body: &[u8]| {
+            let mut bytes = Vec::new();
+            ReplyHeader::new(7, verb, Code::Ok).encode(&mut bytes);
+            bytes.extend_from_slice(body);
+            bytes
+        };
+        let prefixed = |bytes: &[u8]| [&(bytes.len() as u32).to_le_bytes(), bytes].concat();
+        let mut error = Vec::new();
+        encode_error(&ReplyHeader::new(7, Verb::Put, Code::StopWrites), "shop: 1% free", &mut error);
+        let get = reply(Verb::Get, &stored_records()[0]);
+        let batch = [&2_u16.to_le_bytes()[..], &prefixed(&get), &prefixed(&error)].concat();
+        let mut scan = vec![SCAN_MORE];
+        Cursor { log_id: 1, start_lsn: 2, position_lsn: 3, emitted: 4 }.encode(&mut scan);
+        scan.extend_from_slice(&2_u32.to_le_bytes());
+        stored_records()[..2].iter().for_each(|record| scan.extend_from_slice(&prefixed(record)));
+        let (mut hello, mut welcome) = (Vec::new(), Vec::new());
+        Hello::new("example").encode(&mut hello);
+        let namespaces = vec![NamespaceInfo { id: NamespaceId(0), name: "shop".into(), record_bytes_max: 1 << 20 }];
+        Welcome { version: 1, node_id: 9, lanes_max: 4, namespaces }.encode(&mut welcome);
+        vec![get, error, reply(Verb::Batch, &batch), reply(Verb::Scan, &scan), hello, welcome]
+    })
+}
+
+/// Configurations with every section.
+pub fn configurations() -> &'static [Vec<u8>] {
+    static MADE: OnceLock<Vec<Vec<u8>>> = OnceLock::new();
+    MADE.get_or_init(|| {
+        let whole = outcrop_node::config::Config::dev(None, "test").to_toml();
+        let short = "[[namespace]]\nname = \"shop\"\nsize = \"1GiB\"\nvalues = \"ram\"\ndefault_ttl = \"30d\"\n";
+        vec![whole.into_bytes(), short.as_bytes().to_vec(), Vec::new()]
+    })
+}

@@ -1,0 +1,134 @@
+//! What is fuzzed: one function a target, which panics if something that must hold doesn't.
+//!
+//! The fuzz targets call these on a nightly compiler; `cluster-tests/tests/fuzz_twins.rs` includes this very file and
+//! calls them with seeded bytes on a stable one, in the gate.
+//!
+//! An input's first byte says how the rest is to be read: an even one, as the bytes themselves; an odd one, as edits of
+//! a valid example, so that the deep branches are reached from the first minute on.
+
+mod edits;
+mod examples;
+mod recovery;
+
+use bytes::Bytes;
+use edits::input;
+use outcrop_wire::archive;
+use outcrop_wire::frame::{FrameSplitter, LENGTH_BYTES};
+use outcrop_wire::reply::ScanPart;
+use outcrop_wire::request::{decode_request, encode_request};
+use outcrop_wire::stored::digest_of;
+use outcrop_wire::{Hello, Reply, StoredRecord, hello::Welcome};
+
+pub use recovery::segment_recovery;
+
+/// Frames come out the same wherever chunks end, and none is over the limit; an end is clean only behind a frame.
+pub fn frame_split(data: &[u8]) {
+    const LIMIT: usize = 300;
+    let Some((&step, stream)) = data.split_first() else { return };
+    let step = usize::from(step).max(1);
+    let split = |step: usize| {
+        let mut splitter = FrameSplitter::new(LIMIT);
+        let mut frames = Vec::new();
+        for chunk in stream.chunks(step) {
+            splitter.feed(Bytes::copy_from_slice(chunk));
+            loop {
+                match splitter.next_frame() {
+                    Ok(Some(frame)) => frames.push(frame),
+                    Ok(None) => break,
+                    Err(error) => return (frames, Err(error)),
+                }
+            }
+        }
+        let ended = splitter.finish();
+        (frames, ended)
+    };
+    let (whole, whole_end) = split(stream.len().max(1));
+    let (pieces, pieces_end) = split(step);
+    assert_eq!(whole, pieces, "chunks change the frames");
+    assert_eq!(whole_end, pieces_end, "chunks change how it ends");
+    assert!(whole.iter().all(|frame| frame.len() <= LIMIT));
+    let taken: usize = whole.iter().map(|frame| LENGTH_BYTES + frame.len()).sum();
+    assert!(taken <= stream.len());
+    assert_eq!(whole_end.is_ok(), taken == stream.len(), "a clean end is one behind a frame");
+}
+
+/// A request that can be read is written as one that reads the same.
+pub fn request_decode(data: &[u8]) {
+    let frame = input(data, examples::requests());
+    let Ok((header, body)) = decode_request(&frame) else { return };
+    let mut again = Vec::new();
+    encode_request(&header, &body, &mut again);
+    assert!(again.len() <= frame.len(), "a request grew from {} to {} bytes", frame.len(), again.len());
+    assert_eq!(decode_request(&again), Ok((header, body)));
+}
+
+/// A reply, a batch's replies, a scan's records and the first exchange can be read without reaching outside.
+pub fn reply_decode(data: &[u8]) {
+    let frame = input(data, examples::replies());
+    if let Ok(reply) = Reply::parse(&frame) {
+        assert!(reply.message().len() <= 3 * frame.len());
+        if let Ok(items) = reply.batch_items() {
+            assert!(items.iter().all(|item| item.body.len() < frame.len()));
+        }
+        if let Ok(part) = ScanPart::parse(reply.body) {
+            let records: Vec<_> = part.iter().collect();
+            let bytes: usize = records.iter().flatten().map(|record| record.len()).sum();
+            assert!(bytes <= frame.len());
+            assert!(records.iter().rev().skip(1).all(Result::is_ok), "it goes on behind a malformed record");
+        }
+    }
+    if let Ok(hello) = Hello::decode(&frame) {
+        let mut again = Vec::new();
+        hello.encode(&mut again);
+        assert_eq!(Hello::decode(&again), Ok(hello));
+    }
+    if let Ok(welcome) = Welcome::decode(&frame) {
+        let mut again = Vec::new();
+        welcome.encode(&mut again);
+        assert_eq!(Welcome::decode(&again), Ok(welcome));
+    }
+}
+
+/// An archive that passes can be read whole, within every limit, and is made again with the same content.
+pub fn archived_bins(data: &[u8]) {
+    let bytes = input(data, examples::archives());
+    if let Ok(bins) = archive::decode_bins(&bytes) {
+        archive::check_bins(&bins).expect("what passed is within the limits");
+        let again = archive::archive_bins(&bins).expect("what passed can be archived");
+        assert_eq!(archive::decode_bins(&again), Ok(bins));
+    }
+    if let Ok(operations) = archive::decode_operations(&bytes) {
+        let again = archive::archive_operations(&operations).expect("what passed can be archived");
+        assert_eq!(archive::decode_operations(&again), Ok(operations));
+    }
+    if let Ok(values) = archive::decode_values(&bytes) {
+        // Deeper nesting than the limit would end in an overflow of the stack here.
+        let depths: usize = values.iter().map(|value| value.depth(1_000)).sum();
+        assert!(depths <= 1_000 * values.len());
+    }
+}
+
+/// A stored record that can be read is written again as it was.
+pub fn stored_record(data: &[u8]) {
+    let bytes = input(data, examples::stored_records());
+    let Ok(record) = StoredRecord::parse(&bytes) else { return };
+    assert_eq!(digest_of(&bytes), Some(record.header.digest));
+    let mut again = Vec::new();
+    record.header.encode(record.key, record.archive.len(), &mut again);
+    again.extend_from_slice(record.archive);
+    assert_eq!(again.len(), bytes.len());
+    assert_eq!(StoredRecord::parse(&again), Ok(record));
+}
+
+/// A configuration is refused or settled, and what is settled reads back to itself.
+pub fn config(data: &[u8]) {
+    let bytes = input(data, examples::configurations());
+    let Ok(text) = std::str::from_utf8(&bytes) else { return };
+    match outcrop_node::config::Config::parse(text) {
+        Ok(config) => {
+            let again = outcrop_node::config::Config::parse(&config.to_toml()).expect("the settled form is valid");
+            assert_eq!(again, config);
+        }
+        Err(error) => assert!(!error.to_string().is_empty()),
+    }
+}
