@@ -129,13 +129,19 @@ impl Identity {
         let chain: Result<Vec<_>, PemError> = CertificateDer::pem_slice_iter(certificate_pem.as_bytes()).collect();
         let chain = chain.map_err(|error| wrong("certificate", certificate, error.to_string()))?;
         if chain.is_empty() {
-            let hint = if certificate_pem.contains("PRIVATE KEY") { "; it has a private key: are the two swapped?" } else { "" };
+            let hint = if certificate_pem.contains("PRIVATE KEY") {
+                "; it has a private key: are the two swapped?"
+            } else {
+                ""
+            };
             return Err(wrong("certificate", certificate, format!("there is no PEM certificate in it{hint}")));
         }
         let private = PrivateKeyDer::from_pem_slice(key_pem.as_bytes()).map_err(|error| match error {
-            PemError::NoItemsFound if key_pem.contains("ENCRYPTED PRIVATE KEY") => {
-                wrong("private key", key, "it is encrypted; decrypt it with `openssl pkey` and protect the file by its mode".into())
-            }
+            PemError::NoItemsFound if key_pem.contains("ENCRYPTED PRIVATE KEY") => wrong(
+                "private key",
+                key,
+                "it is encrypted; decrypt it with `openssl pkey` and protect the file by its mode".into(),
+            ),
             PemError::NoItemsFound if key_pem.contains("BEGIN CERTIFICATE") => {
                 wrong("private key", key, "it has a certificate and no key: are the two swapped?".to_owned())
             }

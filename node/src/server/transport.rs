@@ -314,9 +314,13 @@ impl From<UdpSocketOf> for UdpSocket {
 
 fn bind_error(address: SocketAddr, source: io::Error) -> TransportError {
     let advice = match source.kind() {
-        io::ErrorKind::AddrInUse => "something uses this port already (`ss -ulpn` tells what): stop it, or set listen.data",
+        io::ErrorKind::AddrInUse => {
+            "something uses this port already (`ss -ulpn` tells what): stop it, or set listen.data"
+        }
         io::ErrorKind::AddrNotAvailable => "this machine doesn't have this address: set listen.data to one that it has",
-        io::ErrorKind::PermissionDenied => "ports below 1024 need a privilege (CAP_NET_BIND_SERVICE): set listen.data higher",
+        io::ErrorKind::PermissionDenied => {
+            "ports below 1024 need a privilege (CAP_NET_BIND_SERVICE): set listen.data higher"
+        }
         _ => "set listen.data to an address that can be used",
     };
     TransportError::Bind { address, source, advice }

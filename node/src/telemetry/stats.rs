@@ -1,0 +1,196 @@
+//! Statistics of the node's parts at one moment: what `/metrics` is made from, and the JSON of `/stats` and of the verb
+//! `info`.
+//!
+//! Names are stable: fields are added, never renamed. Counters count from the node's start.
+
+use serde::Serialize;
+
+/// Who can tell.
+pub trait StatsSource: Send + Sync + 'static {
+    /// Everything, now. May take locks for a moment; it is asked a few times a minute.
+    fn snapshot(&self) -> NodeStats;
+
+    /// Why the node isn't fit to be used although it is open, for example a poisoned device. Cheap.
+    fn trouble(&self) -> Option<String>;
+}
+
+/// One node.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct NodeStats {
+    /// The node's identity, kept over restarts, in hexadecimal.
+    pub node_id: String,
+    /// Version of the build.
+    pub version: String,
+    /// Seconds since it started.
+    pub uptime_secs: u64,
+    /// Worker threads.
+    pub workers: u32,
+    /// Whether it is shutting down.
+    pub draining: bool,
+    /// Each namespace.
+    pub namespaces: Vec<NamespaceStats>,
+    /// Requests by verb; verbs that were never used are left out.
+    pub requests: Vec<VerbStats>,
+    /// Connections and what hangs on them.
+    pub quic: QuicStats,
+    /// Process memory and CPU.
+    pub process: ProcessStats,
+}
+
+/// Requests of one verb.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct VerbStats {
+    /// The verb.
+    pub verb: &'static str,
+    /// Requests that were answered.
+    pub requests: u64,
+    /// Of these, ones answered with a code other than `ok`, `not_found`, `already_exists` and `generation_mismatch`.
+    pub errors: u64,
+    /// Bytes of requests.
+    pub received_bytes: u64,
+    /// Bytes of replies.
+    pub sent_bytes: u64,
+    /// Mean latency in microseconds.
+    pub latency_us_mean: f64,
+    /// Median latency in microseconds, to an eighth.
+    pub latency_us_p50: u64,
+    /// 99th percentile.
+    pub latency_us_p99: u64,
+    /// 99.9th percentile.
+    pub latency_us_p999: u64,
+}
+
+/// Connections.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct QuicStats {
+    /// Open connections.
+    pub connections: i64,
+    /// Open lanes.
+    pub lanes: i64,
+    /// Open streams with a large request each.
+    pub large_streams: i64,
+    /// Scans under way.
+    pub scans: i64,
+    /// Requests under way.
+    pub inflight: i64,
+}
+
+/// The process.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct ProcessStats {
+    /// CPU seconds in user mode and in the kernel.
+    pub cpu_seconds: f64,
+    /// Memory in RAM.
+    pub resident_bytes: u64,
+}
+
+/// One namespace.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct NamespaceStats {
+    /// Its name.
+    pub name: String,
+    /// `flash`, `flash-cached` or `ram`.
+    pub values: String,
+    /// Records that are there (expired ones count until they are swept).
+    pub records: u64,
+    /// Tombstones that still have to be kept.
+    pub tombstones: u64,
+    /// Its sets.
+    pub sets: Vec<SetStats>,
+    /// The index.
+    pub index: IndexStats,
+    /// The log.
+    pub log: LogStats,
+    /// The cache.
+    pub cache: CacheStats,
+    /// Records that expired and were removed.
+    pub expired: u64,
+    /// Records evicted before they expired.
+    pub evicted: u64,
+    /// Writes refused because the device is nearly full.
+    pub write_stops: u64,
+    /// Whether writes are refused now because the device is nearly full.
+    pub stop_writes: bool,
+    /// Epoch of the log: one more after each start.
+    pub epoch: u64,
+}
+
+/// One set.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct SetStats {
+    /// Its name.
+    pub name: String,
+    /// Its records.
+    pub records: u64,
+    /// Their bytes in the log.
+    pub bytes: u64,
+}
+
+/// The index of a namespace.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct IndexStats {
+    /// Memory of the index.
+    pub bytes: u64,
+    /// The same for each entry, tombstones included; 0 without entries.
+    pub bytes_per_record: f64,
+}
+
+/// The log of a namespace.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct LogStats {
+    /// Path of the device, empty in memory.
+    pub device: String,
+    /// `io_uring`, `pread` or `void`.
+    pub engine: String,
+    /// Bytes that it may use.
+    pub capacity_bytes: u64,
+    /// Bytes of segments that aren't free.
+    pub used_bytes: u64,
+    /// Bytes of entries that are current.
+    pub live_bytes: u64,
+    /// Segments by state.
+    pub segments_free: u64,
+    /// Being filled.
+    pub segments_open: u64,
+    /// Full.
+    pub segments_sealed: u64,
+    /// Being emptied by defrag.
+    pub segments_evacuating: u64,
+    /// With a checkpoint of the index.
+    pub segments_checkpoint: u64,
+    /// Bytes appended.
+    pub appended_bytes: u64,
+    /// Bytes written to the device.
+    pub flushed_bytes: u64,
+    /// Syncs of the device.
+    pub syncs: u64,
+    /// Appended and not yet written.
+    pub unflushed_bytes: u64,
+    /// Reads of the device.
+    pub reads: u64,
+    /// Bytes read from the device.
+    pub read_bytes: u64,
+    /// Entries whose bytes turned out damaged.
+    pub corrupt_entries: u64,
+    /// Segments emptied by defrag.
+    pub defrag_segments: u64,
+    /// Bytes moved by defrag.
+    pub defrag_bytes: u64,
+    /// Why the log takes no writes any more; `None`: it does.
+    pub poisoned: Option<String>,
+}
+
+/// The cache of a namespace.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct CacheStats {
+    /// Reads served from segments in memory.
+    pub segment_hits: u64,
+    /// Reads served from the cache of hot records.
+    pub record_hits: u64,
+    /// Reads that went to the device.
+    pub misses: u64,
+    /// Bytes of segments in memory.
+    pub segment_bytes: u64,
+    /// Bytes of hot records in memory.
+    pub record_bytes: u64,
+}
