@@ -125,7 +125,7 @@ impl<'de> Deserialize<'de> for Percent {
 }
 
 macro_rules! named {
-    ($raw:ident is $settled:ty { $($variant:ident = $name:literal,)* }) => {
+    ($raw:ident is $settled:ty { $($variant:ident = $name:literal),* $(,)? }) => {
         #[derive(Debug, Clone, Copy, Deserialize)]
         pub(super) enum $raw { $(#[serde(rename = $name)] $variant,)* }
 
@@ -146,7 +146,7 @@ named!(RawEngine is Engine { Auto = "auto", IoUring = "io_uring", Pread = "pread
 named!(RawLogFormat is LogFormat { Text = "text", Json = "json", });
 
 macro_rules! section {
-    ($name:ident { $($field:ident: $kind:ty,)* }) => {
+    ($name:ident { $($field:ident: $kind:ty),* $(,)? }) => {
         #[derive(Debug, Clone, Default, Deserialize)]
         #[serde(deny_unknown_fields)]
         pub(super) struct $name { $(pub(super) $field: Option<$kind>,)* }

@@ -6,6 +6,7 @@
 pub mod log;
 pub mod metrics;
 pub mod otlp;
+mod process;
 pub mod span;
 pub mod stats;
 
