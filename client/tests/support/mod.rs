@@ -1,0 +1,4 @@
+//! What the client's tests share.
+#![allow(dead_code, reason = "each test binary uses a part of it")]
+
+pub mod faulty_node;
