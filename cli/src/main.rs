@@ -1,2 +1,7 @@
-//! Not written yet.
-fn main() {}
+//! The `outcrop` command.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    outcrop::main(std::env::args_os())
+}

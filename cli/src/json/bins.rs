@@ -18,7 +18,8 @@ pub fn bins_from_value(value: Value) -> Result<Bins, JsonError> {
         Value::Map(entries) => {
             for (key, value) in entries {
                 let MapKey::Text(name) = key else {
-                    let why = "a record's fields have text names; put a map with other keys into a field, such as {\"\":…}";
+                    let why =
+                        "a record's fields have text names; put a map with other keys into a field, such as {\"\":…}";
                     return Err(JsonError::Record(why.to_owned()));
                 };
                 // The parser has refused doubled names already; `Bins::set` would look through all of them again.

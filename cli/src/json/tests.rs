@@ -74,7 +74,8 @@ fn refusals_name_the_place() {
     ] {
         assert!(matches!(parse(tag), Err(JsonError::Tag { .. })), "{tag}");
     }
-    for syntax in [r#""\ud800""#, r#""\udc00\ud800""#, "[1,]", "{} {}", "", "nul", "01", "\"a\nb\"", "NaN", "\u{feff}1"] {
+    for syntax in [r#""\ud800""#, r#""\udc00\ud800""#, "[1,]", "{} {}", "", "nul", "01", "\"a\nb\"", "NaN", "\u{feff}1"]
+    {
         assert!(matches!(parse(syntax), Err(JsonError::Syntax(_))), "{syntax}");
     }
     assert!(matches!(parse_value(b"\"\xff\"", 9), Err(JsonError::Syntax(_))));

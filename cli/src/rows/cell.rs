@@ -13,7 +13,8 @@ pub fn value_from_cell(cell: &str) -> Value {
     if cell.is_empty() {
         return Value::Null;
     }
-    let begins_json = matches!(cell.as_bytes()[0], b'-' | b'0'..=b'9' | b'{' | b'[' | b'"') || matches!(cell, "true" | "false");
+    let begins_json =
+        matches!(cell.as_bytes()[0], b'-' | b'0'..=b'9' | b'{' | b'[' | b'"') || matches!(cell, "true" | "false");
     if begins_json {
         match parse_value(cell.as_bytes(), VALUE_DEPTH_MAX) {
             // A quoted text is meant as a text only where it has to be quoted: anything else is the cell as it stands.

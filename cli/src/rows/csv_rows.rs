@@ -32,7 +32,7 @@ pub(super) fn read(
         }
         let line = fields.position().map_or(0, csv::Position::line);
         let content = columns.record(&fields, number);
-        if each(Row { number, line, content }).is_break() {
+        if each(Row { number, line, bytes: fields.as_slice().len(), content }).is_break() {
             return Ok(());
         }
     }

@@ -27,7 +27,7 @@ pub(super) fn read(
         } else {
             record(&text, piece.row, options)
         };
-        if each(Row { number: piece.row, line: piece.line, content }).is_break() {
+        if each(Row { number: piece.row, line: piece.line, bytes: text.len(), content }).is_break() {
             break;
         }
     }

@@ -90,6 +90,8 @@ pub struct Row {
     pub number: u64,
     /// The line of the file where it begins, from 1.
     pub line: u64,
+    /// Its length in the file, in bytes.
+    pub bytes: usize,
     /// The record, or the reason.
     pub content: Result<(UserKey, Bins), String>,
 }

@@ -35,7 +35,9 @@ impl<R: Read> Values<R> {
         let mut values = Values { bytes, line: 1, row: 1, array };
         values.skip_byte_order_mark()?;
         if array && values.next_solid()? != Some(b'[') {
-            return Err(values.form("a JSON file is one array, `[…]`; for documents one after another say --format ndjson"));
+            return Err(
+                values.form("a JSON file is one array, `[…]`; for documents one after another say --format ndjson")
+            );
         }
         Ok(values)
     }
@@ -98,7 +100,9 @@ impl<R: Read> Values<R> {
             match self.peek()? {
                 None if closed => return Ok(cut),
                 None => return Err(self.form("the file ends inside a value")),
-                Some(b' ' | b'\t' | b'\n' | b'\r' | b',' | b']' | b'}' | b'[' | b'{' | b'"') if closed => return Ok(cut),
+                Some(b' ' | b'\t' | b'\n' | b'\r' | b',' | b']' | b'}' | b'[' | b'{' | b'"') if closed => {
+                    return Ok(cut);
+                }
                 Some(next) => byte = next,
             }
             self.advance()?;

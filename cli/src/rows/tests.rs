@@ -93,12 +93,9 @@ fn ragged_rows_of_csv_are_reported() {
 
 #[test]
 fn headers_that_cannot_serve() {
-    for (text, reason) in [
-        (&b""[..], "empty"),
-        (b"a,a\n", "twice"),
-        (b"a,b\n1,2\n", "no field \"id\""),
-        (b"id,\xff\n1,2\n", "UTF-8"),
-    ] {
+    for (text, reason) in
+        [(&b""[..], "empty"), (b"a,a\n", "twice"), (b"a,b\n1,2\n", "no field \"id\""), (b"id,\xff\n1,2\n", "UTF-8")]
+    {
         let (rows, end) = read(text, &options(Format::Csv, "id"));
         assert!(rows.is_empty() && end.as_deref().is_some_and(|end| end.contains(reason)), "{end:?}");
     }

@@ -1,0 +1,182 @@
+//! What a command ends with: exit codes that scripts can use, and errors as one line what and one line what to do.
+
+use outcrop_client::{ClientError, Code, MapKey, Retry, Value};
+
+use crate::json::to_text;
+use crate::output::OutputFormat;
+
+/// Exit codes of the `outcrop` command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// Done.
+    Ok = 0,
+    /// There is no such record.
+    NotFound = 1,
+    /// The command line, a document, a file's form or a configuration is wrong; nothing was done.
+    Usage = 2,
+    /// Some rows are in or out, some aren't; the report says which.
+    Partial = 3,
+    /// A condition didn't hold: the record exists already, or has another generation.
+    Refused = 4,
+    /// The node can't be reached, is overloaded or shuts down; nothing was done, try again.
+    Unavailable = 5,
+    /// A write may or may not have happened; read the record.
+    Indeterminate = 6,
+    /// The node refused for another reason; `outcrop codes` lists them.
+    Other = 7,
+    /// A file, device or port of this machine can't be used.
+    Local = 8,
+}
+
+impl Exit {
+    /// The exit code for a node's code.
+    pub fn of_code(code: Code) -> Exit {
+        match code {
+            Code::Ok => Exit::Ok,
+            Code::NotFound => Exit::NotFound,
+            Code::AlreadyExists | Code::GenerationMismatch => Exit::Refused,
+            Code::Overloaded | Code::HotKey | Code::DeadlineExceeded | Code::Draining | Code::TooManyStreams => {
+                Exit::Unavailable
+            }
+            Code::Indeterminate => Exit::Indeterminate,
+            _ => Exit::Other,
+        }
+    }
+}
+
+/// Why a command failed, ready to be shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// The process's exit code.
+    pub exit: Exit,
+    /// The node's code, if it is one.
+    pub code: Option<Code>,
+    /// A stable name: the code's, or `usage`, `local`, `connect` and so on.
+    pub name: &'static str,
+    /// What happened.
+    pub message: String,
+    /// What to do about it.
+    pub advice: String,
+    /// Whether the same command may be run again.
+    pub retry: Retry,
+    /// Standard output was closed by whoever reads it: the command ends without a word.
+    pub silent: bool,
+}
+
+impl Failure {
+    fn new(exit: Exit, name: &'static str, message: impl Into<String>, advice: impl Into<String>) -> Self {
+        let (message, advice) = (message.into(), advice.into());
+        Failure { exit, code: None, name, message, advice, retry: Retry::Never, silent: false }
+    }
+
+    /// What was written on the command line can't be.
+    pub fn usage(message: impl Into<String>, advice: impl Into<String>) -> Self {
+        Failure::new(Exit::Usage, "usage", message, advice)
+    }
+
+    /// Something of this machine can't be used.
+    pub fn local(message: impl Into<String>, advice: impl Into<String>) -> Self {
+        Failure::new(Exit::Local, "local", message, advice)
+    }
+
+    /// Some are in, some aren't.
+    pub fn partial(message: impl Into<String>, advice: impl Into<String>) -> Self {
+        Failure::new(Exit::Partial, "partial", message, advice)
+    }
+
+    /// A node's code with a message of our own.
+    pub fn of_code(code: Code, message: impl Into<String>) -> Self {
+        let failure = Failure::new(Exit::of_code(code), code.name(), message, code.advice());
+        Failure { code: Some(code), retry: code.retry(), ..failure }
+    }
+
+    /// Writing to standard output or to a file failed.
+    pub fn of_output(place: &str, error: &std::io::Error) -> Self {
+        let silent = error.kind() == std::io::ErrorKind::BrokenPipe;
+        let failure =
+            Failure::local(format!("writing {place}: {error}"), "Check the file, its directory and its disk.");
+        Failure { silent, ..failure }
+    }
+
+    /// Writes it to standard error: two lines for people, one JSON object for programs.
+    pub fn print(&self, output: OutputFormat) {
+        if self.silent {
+            return;
+        }
+        match output {
+            OutputFormat::Json => eprintln!("{}", self.to_json()),
+            OutputFormat::Table if self.advice.is_empty() => eprintln!("error: {}", self.message),
+            OutputFormat::Table => eprintln!("error: {}\n  {}", self.message, self.advice),
+        }
+    }
+
+    /// `{"error":{"code":…,"name":…,"message":…,"retry":…,"advice":…}}`.
+    pub fn to_json(&self) -> String {
+        let retry = match self.retry {
+            Retry::Never => "never",
+            Retry::Backoff => "backoff",
+            Retry::IfIdempotent => "if_idempotent",
+        };
+        let field = |name: &str, value: Value| (MapKey::from(name), value);
+        let error = vec![
+            field("code", self.code.map_or(Value::Null, |code| Value::Int((code as u16).into()))),
+            field("name", self.name.into()),
+            field("message", self.message.as_str().into()),
+            field("retry", retry.into()),
+            field("advice", self.advice.as_str().into()),
+        ];
+        to_text(&Value::Map(vec![field("error", Value::Map(error))]))
+    }
+}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Self {
+        let (exit, name) = match (&error, error.code()) {
+            // Refused before it was sent: what was written here is wrong.
+            (ClientError::Key(_) | ClientError::Archive(_) | ClientError::Request(_), Some(code)) => {
+                (Exit::Usage, code.name())
+            }
+            (_, Some(code)) => (Exit::of_code(code), code.name()),
+            (ClientError::Connect { .. }, None) => (Exit::Unavailable, "connect"),
+            (ClientError::Closed { .. }, None) => (Exit::Unavailable, "closed"),
+            (ClientError::Url(_), None) => (Exit::Usage, "url"),
+            (_, None) => (Exit::Other, "protocol"),
+        };
+        Failure {
+            exit,
+            code: error.code(),
+            name,
+            message: error.to_string(),
+            advice: error.advice().to_owned(),
+            retry: error.retry(),
+            silent: false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_has_an_exit_code_of_its_kind() {
+        for code in Code::ALL {
+            let exit = Exit::of_code(*code);
+            assert_eq!(exit == Exit::Ok, *code == Code::Ok);
+            // 1, 4, 5 and 6 promise that nothing was done, or that nobody knows; no other code may claim that.
+            let promises = matches!(exit, Exit::NotFound | Exit::Refused | Exit::Unavailable | Exit::Indeterminate);
+            assert_eq!(promises, (300..=302).contains(&(*code as u16)) || matches!(*code as u16, 400..=404 | 406));
+        }
+    }
+
+    #[test]
+    fn errors_as_json() {
+        let failure = Failure::of_code(Code::AlreadyExists, "test/a/\"1\"");
+        let json = "{\"error\":{\"code\":301,\"name\":\"already_exists\",\"message\":\"test/a/\\\"1\\\"\",\"retry\":\"never\",\
+                    \"advice\":\"Read it, or write with another mode.\"}}";
+        assert_eq!(failure.to_json(), json);
+        let closed = ClientError::Closed { message: "gone".to_owned() };
+        assert_eq!(Failure::from(closed).exit, Exit::Unavailable);
+    }
+}

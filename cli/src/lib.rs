@@ -1,0 +1,93 @@
+//! The `outcrop` command: nodes, data commands, import and export, measurements.
+//!
+//! Every command is one file in `verb` or `serve`; what they share is text: `keys`, `ttl`, `json`, `rows`. A command
+//! returns an [`Exit`] or a [`Failure`]; nothing below this file ends the process.
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod args;
+pub mod bench;
+pub mod failure;
+pub mod json;
+pub mod keys;
+pub mod output;
+pub mod progress;
+pub mod rows;
+pub mod serve;
+pub mod target;
+pub mod ttl;
+pub mod verb;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::{Cli, Command};
+use crate::failure::{Exit, Failure};
+use crate::output::OutputFormat;
+
+/// Runs the command line and gives the process's exit code.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let cli = match Cli::try_parse_from(&arguments) {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error, &arguments),
+    };
+    let output = cli.command.output();
+    let result = runtime().and_then(|runtime| runtime.block_on(run(cli.command)));
+    match result {
+        Ok(exit) => ExitCode::from(exit as u8),
+        Err(failure) => {
+            failure.print(output);
+            ExitCode::from(if failure.silent { Exit::Ok } else { failure.exit } as u8)
+        }
+    }
+}
+
+async fn run(command: Command) -> Result<Exit, Failure> {
+    match command {
+        Command::Dev(args) => serve::dev::run(&args).await,
+        Command::Node(args) => serve::node::run(&args).await,
+        Command::Put(args) => verb::put::run(&args).await,
+        Command::Get(args) => verb::get::run(&args).await,
+        Command::Exists(args) => verb::exists::run(&args).await,
+        Command::Touch(args) => verb::touch::run(&args).await,
+        Command::Delete(args) => verb::delete::run(&args).await,
+        Command::Operate(args) => verb::operate::run(&args).await,
+        Command::Scan(args) => verb::scan::run(&args).await,
+        Command::Truncate(args) => verb::truncate::run(&args).await,
+        Command::Import(args) => verb::import::run(&args).await,
+        Command::Export(args) => verb::export::run(&args).await,
+        Command::Stat(args) => verb::stat::run(&args).await,
+        Command::Bench(args) => {
+            bench::run(*args).await?;
+            Ok(Exit::Ok)
+        }
+        Command::Codes(args) => verb::codes::run(&args),
+        Command::Completions(args) => verb::completions::run(&args),
+    }
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::local(format!("no runtime: {error}"), "Check the limits of this process."))
+}
+
+/// Help and version go to standard output; a wrong command line is an error in the form that was asked for.
+fn usage(error: &clap::Error, arguments: &[OsString]) -> ExitCode {
+    let words: Vec<&str> = arguments.iter().filter_map(|word| word.to_str()).collect();
+    let json = words.iter().any(|word| matches!(*word, "--output=json" | "-ojson" | "-o=json"))
+        || words.windows(2).any(|pair| matches!(pair, ["--output" | "-o", "json"]));
+    if error.use_stderr() && json {
+        let text = error.to_string();
+        let message = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
+        Failure::usage(message, "Run the command with --help.").print(OutputFormat::Json);
+    } else if error.print().is_err() {
+        // Whoever reads has gone: there is nobody to tell.
+        return ExitCode::from(Exit::Ok as u8);
+    }
+    ExitCode::from(if error.use_stderr() { Exit::Usage } else { Exit::Ok } as u8)
+}

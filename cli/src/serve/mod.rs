@@ -1,0 +1,69 @@
+//! The commands that run a node: `dev` with a certificate of its own, `node` by its configuration.
+
+pub mod dev;
+pub mod node;
+
+use outcrop_node::Node;
+use outcrop_node::config::TelemetryOptions;
+use outcrop_node::node::StartError;
+use outcrop_node::telemetry;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::failure::{Exit, Failure};
+
+/// Sends this process's log lines to standard error.
+fn start_log(options: &TelemetryOptions) -> Result<(), Failure> {
+    telemetry::log::init(options).map_err(|error| Failure::usage(error.to_string(), "Correct the log filter."))
+}
+
+fn not_started(error: &StartError) -> Failure {
+    let advice = match error {
+        StartError::Listen(_) => "Another node may run already; choose another address, or stop it.",
+        StartError::Tls(_) => "Check the files of [tls]: PEM, readable, the chain and its key.",
+        StartError::DataDir(_) | StartError::Namespace(_) => {
+            "Check the data directory: it has to be writable, have room, and belong to one node only."
+        }
+        StartError::Telemetry(_) => "Check the URL of OTLP.",
+        StartError::Worker(_) | StartError::Ended => "Read the node's log lines above.",
+    };
+    Failure::local(format!("the node can't start: {error}"), advice)
+}
+
+/// What ends a node: the first signal drains it, the second one ends it at once.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self, Failure> {
+        let listen = |kind| signal(kind).map_err(|error| Failure::local(format!("signals: {error}"), ""));
+        Ok(Signals { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// Serves until a signal comes, then drains.
+async fn serve(node: Node, mut signals: Signals) -> Result<Exit, Failure> {
+    signals.next().await;
+    eprintln!("draining; once more to stop at once");
+    tokio::select! {
+        closed = node.shutdown() => match closed {
+            Ok(()) => Ok(Exit::Ok),
+            Err(error) => Err(Failure::local(
+                format!("the node did not close cleanly: {error}"),
+                "What was acknowledged is safe; the next start may replay more of the log.",
+            )),
+        },
+        () = signals.next() => Err(Failure::local(
+            "stopped before it was drained",
+            "What was acknowledged is safe; the next start replays the log.",
+        )),
+    }
+}
