@@ -3,16 +3,19 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use outcrop_wire::limits::{BATCH_MAX, BINS_MAX, LANE_INFLIGHT_MAX, LANES_MAX};
+use outcrop_wire::limits::{BATCH_MAX, BINS_MAX, LANE_INFLIGHT_MAX, LANE_VALUE_BYTES_MAX};
 use thiserror::Error;
 
+use super::embedded::{CommitArg, EngineArg, ValuesArg};
 use super::keys::{Distribution, ZIPFIAN_THETA};
-use super::mix::{Kind, Mix, MixError, Shares, Workload};
+use super::mix::{Mix, MixError, Shares, Workload};
 use super::pace::Arrivals;
-use super::sizes::{SizeError, Sizes, parse_bytes};
+use super::sizes::{SizeError, Sizes};
 
 const CONNECTIONS_MAX: u32 = 10_000;
 const THREADS_MAX: u32 = 256;
+/// Bytes of values that a connection may have under way in both directions at once.
+const UNDER_WAY_BYTES_MAX: u64 = 8 << 20;
 
 /// Options that can't go together, or a value out of its range.
 #[derive(Debug, Clone, PartialEq, Error)]
@@ -43,7 +46,9 @@ pub enum ArgsError {
     #[error(transparent)]
     Name(#[from] outcrop_wire::KeyError),
     /// Options of an embedded node without one.
-    #[error("--data, --values, --commit, --size, --cache, --workers and --engine describe the node of --embedded")]
+    #[error(
+        "--data, --values, --commit, --size, --cache, --defrag-rate, --workers and --engine describe the node of --embedded"
+    )]
     NotEmbedded,
 }
 
@@ -71,32 +76,38 @@ pub enum OutputFormat {
 #[command(after_help = EXAMPLES)]
 pub struct BenchArgs {
     /// Node to measure
-    #[arg(long, env = "OUTCROP_URL", default_value = "outcrop://127.0.0.1:7420", conflicts_with = "embedded")]
+    #[arg(long, env = "OUTCROP_URL", default_value = "outcrop://127.0.0.1:7420")]
     pub url: String,
-    /// Start a node of its own, as a process of its own, and measure that
+    /// Certificates to trust (PEM); a local `outcrop dev` needs none [env: OUTCROP_CA=]
+    #[arg(long, value_name = "FILE")]
+    pub ca: Option<PathBuf>,
+    /// Start a node of its own, as a process of its own, and measure that instead
     #[arg(long)]
     pub embedded: bool,
     /// Embedded node: directory of its data (default: a temporary one, removed afterwards)
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
-    /// Embedded node: where values live: ram, flash or flash-cached
-    #[arg(long, value_name = "WHERE")]
-    pub values: Option<String>,
-    /// Embedded node: when a write is acknowledged: flash or memory
-    #[arg(long, value_name = "WHEN")]
-    pub commit: Option<String>,
-    /// Embedded node: size of its device
+    /// Embedded node: where values live (default: ram)
+    #[arg(long, value_enum)]
+    pub values: Option<ValuesArg>,
+    /// Embedded node: when a write is acknowledged (default: flash, with --values ram memory)
+    #[arg(long, value_enum)]
+    pub commit: Option<CommitArg>,
+    /// Embedded node: size of its device or memory (default: three times the records, at least 1GiB)
     #[arg(long, value_name = "BYTES")]
     pub size: Option<String>,
-    /// Embedded node: read cache
+    /// Embedded node: read cache (default: 256MiB)
     #[arg(long, value_name = "BYTES")]
     pub cache: Option<String>,
+    /// Embedded node: bytes a second that defrag may read and write (default: 64MiB)
+    #[arg(long, value_name = "BYTES")]
+    pub defrag_rate: Option<String>,
     /// Embedded node: worker threads (0: one per core)
     #[arg(long, value_name = "N")]
     pub workers: Option<u32>,
-    /// Embedded node: auto, io_uring or pread
-    #[arg(long, value_name = "ENGINE")]
-    pub engine: Option<String>,
+    /// Embedded node: how the device is read and written (default: auto)
+    #[arg(long, value_enum)]
+    pub engine: Option<EngineArg>,
 
     /// Namespace of the records
     #[arg(long, default_value = "test", value_name = "NAME")]
@@ -167,9 +178,6 @@ pub struct BenchArgs {
     /// Requests under way on each connection, at most (default: 64, with --rate 1024)
     #[arg(short = 'i', long, value_name = "N")]
     pub in_flight: Option<u32>,
-    /// Lanes of each connection
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    pub lanes: u32,
     /// Threads of the generator
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub threads: u32,
@@ -220,7 +228,7 @@ Examples:
   outcrop bench --skip-load --workload b --rate 200k        open loop: a stall shows in p99
   outcrop bench --skip-load --read 1 --batch 100            batches of 100 reads
   outcrop bench --skip-load --scan-all 3 --output json      three full scans
-Exit codes: 0 measured, 1 records or values were not as they have to be, 2 wrong options, others as for every command.";
+Exit codes: 0 measured, 3 measured but the load is incomplete or values were wrong, others as for every command.";
 
 /// Pacing of all connections together.
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
@@ -237,6 +245,16 @@ pub enum Pacing {
         /// Requests due within so many microseconds go together.
         pace_us: u32,
     },
+}
+
+impl Pacing {
+    /// Shortest pause between two wake-ups of an open loop, in ns.
+    pub fn pace_ns(self) -> u64 {
+        match self {
+            Pacing::Closed => 0,
+            Pacing::Open { pace_us, .. } => u64::from(pace_us) * 1_000,
+        }
+    }
 }
 
 /// What runs after the load.
@@ -286,8 +304,6 @@ pub struct Plan {
     pub connections: u32,
     /// Requests under way on each.
     pub in_flight: u32,
-    /// Lanes of each.
-    pub lanes: u32,
     /// Threads.
     pub threads: u32,
     /// When requests go.
@@ -357,19 +373,18 @@ impl BenchArgs {
     pub fn settle(&self) -> Result<Plan, ArgsError> {
         outcrop_wire::key::check_namespace_name(&self.namespace)?;
         outcrop_wire::key::check_set_name(&self.set)?;
-        let described = self.data.is_some() || self.workers.is_some();
-        let described = described
-            || [&self.values, &self.commit, &self.size, &self.cache, &self.engine].iter().any(|it| it.is_some());
+        let described = self.data.is_some() || self.workers.is_some() || self.engine.is_some();
+        let described = described || self.values.is_some() || self.commit.is_some();
+        let described = described || [&self.size, &self.cache, &self.defrag_rate].iter().any(|it| it.is_some());
         if described && !self.embedded {
             return Err(ArgsError::NotEmbedded);
         }
         let (shares, distribution) = self.shares()?;
         let batch = within("batch", self.batch, 0, BATCH_MAX as u32)? as u16;
         let mix = Mix::new(shares, batch > 0)?;
-        let lanes = within("lanes", self.lanes, 1, LANES_MAX as u32)?;
         let pacing = self.pacing()?;
         let in_flight = self.in_flight.unwrap_or(if pacing == Pacing::Closed { 64 } else { 1_024 });
-        let in_flight = within("in-flight", in_flight, 1, lanes * LANE_INFLIGHT_MAX as u32)?;
+        let in_flight = within("in-flight", in_flight, 1, LANE_INFLIGHT_MAX as u32)?;
         let records = parse_count("records", &self.records)?;
         let value_bytes: Sizes = self.value_bytes.parse()?;
         if records == 0 || records > i64::MAX as u64 / 4 {
@@ -377,6 +392,15 @@ impl BenchArgs {
         }
         if !self.theta.is_finite() || !(0.0..=10.0).contains(&self.theta) {
             return Err(range("theta", "0 to 10", self.theta));
+        }
+        let mixed =
+            (shares.read > 0.0 || shares.rmw > 0.0) && (shares.update > 0.0 || shares.insert > 0.0 || shares.rmw > 0.0);
+        let on_lane_bytes = value_bytes.max().min(LANE_VALUE_BYTES_MAX) as u64;
+        if mixed && u64::from(in_flight) * on_lane_bytes > UNDER_WAY_BYTES_MAX {
+            // Requests could fill the node's window while replies fill ours, each waiting for the other.
+            let most =
+                format!("{} with values this large (or use more --connections)", UNDER_WAY_BYTES_MAX / on_lane_bytes);
+            return Err(range("in-flight", format!("at most {most}"), in_flight));
         }
         let ops_max = self.ops.as_deref().map(|ops| parse_count("ops", ops)).transpose()?;
         let work = match self.scan_all {
@@ -401,7 +425,6 @@ impl BenchArgs {
             key_type: self.key_type,
             connections: within("connections", self.connections, 1, CONNECTIONS_MAX)?,
             in_flight,
-            lanes,
             threads: within("threads", self.threads, 1, THREADS_MAX.min(self.connections.max(1)))?,
             pacing,
             duration: parse_time(self.duration.as_deref().unwrap_or(if ops_max.is_some() { "24h" } else { "30s" }))?,
@@ -438,24 +461,13 @@ impl BenchArgs {
         }
         Ok(Pacing::Open { rate_per_sec: rate_per_sec as f64, arrivals: self.arrivals, pace_us })
     }
-
-    /// Bytes of `--size` or `--cache`, checked here so that a typing error doesn't start a node.
-    pub fn check_bytes(text: Option<&String>) -> Result<Option<u64>, ArgsError> {
-        Ok(text.map(|text| parse_bytes(text)).transpose()?)
-    }
-}
-
-impl Plan {
-    /// Whether a run of operations has short scans.
-    pub fn scans(&self) -> bool {
-        matches!(&self.work, Work::Operations(mix) if mix.has(Kind::Scan))
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use clap::Parser;
 
+    use super::super::mix::Kind;
     use super::*;
 
     #[derive(Debug, Parser)]
@@ -489,7 +501,7 @@ mod tests {
         assert_eq!(settle("--workload D").expect("d").distribution, Distribution::Latest);
         assert_eq!(settle("--workload a --distribution uniform").expect("a").distribution, Distribution::Uniform);
         assert_eq!(settle("--workload a --read 5"), Err(ArgsError::TwoMixes));
-        assert!(settle("--workload e").expect("e").scans());
+        assert!(matches!(settle("--workload e").expect("e").work, Work::Operations(mix) if mix.has(Kind::Scan)));
     }
 
     #[test]
@@ -503,9 +515,23 @@ mod tests {
     #[test]
     fn wrong_values_are_refused_with_the_option_that_has_them() {
         for line in [
-            "--batch 5000", "--lanes 0", "--lanes 99", "--in-flight 0", "--in-flight 2000", "--records 0",
-            "--records 1.5", "--records x", "--connections 0", "--threads 2", "--theta=-1", "--rate 0", "--rate x",
-            "--bins 2000", "--scan-records 0", "--ops=-1", "--scan-all 0", "--pace-us 20000",
+            "--batch 5000",
+            "--in-flight 0",
+            "--in-flight 2000",
+            "--in-flight 512 --read 1 --update 1 --value-bytes 64KiB",
+            "--records 0",
+            "--records 1.5",
+            "--records x",
+            "--connections 0",
+            "--threads 2",
+            "--theta=-1",
+            "--rate 0",
+            "--rate x",
+            "--bins 2000",
+            "--scan-records 0",
+            "--ops=-1",
+            "--scan-all 0",
+            "--pace-us 20000",
         ] {
             let option = line.split([' ', '=']).next().expect("an option").trim_start_matches('-');
             let error = settle(line).expect_err(line);
@@ -514,7 +540,7 @@ mod tests {
         assert!(matches!(settle("--duration 5x"), Err(ArgsError::Time(_))));
         assert!(matches!(settle("--duration=-5s"), Err(ArgsError::Time(_))));
         assert!(matches!(settle("--set a/b"), Err(ArgsError::Name(_))));
-        assert_eq!(settle("--values ram"), Err(ArgsError::NotEmbedded));
+        assert_eq!(settle("--values ram --cache 0"), Err(ArgsError::NotEmbedded));
         assert!(matches!(settle("--read 0"), Err(ArgsError::Mix(MixError::Empty))));
     }
 

@@ -26,8 +26,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, by number.
-    pub const ALL: [Kind; 6] =
-        [Kind::Read, Kind::Update, Kind::Insert, Kind::Scan, Kind::ReadModifyWrite, Kind::Batch];
+    pub const ALL: [Kind; 6] = [Kind::Read, Kind::Update, Kind::Insert, Kind::Scan, Kind::ReadModifyWrite, Kind::Batch];
 
     /// As tables and JSON print it.
     pub fn name(self) -> &'static str {

@@ -117,6 +117,8 @@ pub struct Tallies {
     pub warmup: Tally,
     /// What the report is about.
     pub measured: Tally,
+    /// Why a connection was lost last.
+    pub last_loss: Option<String>,
 }
 
 impl Tallies {
@@ -148,15 +150,8 @@ pub struct RequestLoop {
 impl RequestLoop {
     /// With at most `in_flight` requests under way.
     pub fn new(bounds: Bounds, pacer: Pacer, source: Source, in_flight: u32, prng: Prng) -> Self {
-        let empty = Slot {
-            kind: Kind::Read,
-            intended_ns: 0,
-            number: 0,
-            attempts: 0,
-            writing: false,
-            bytes: 0,
-            busy: false,
-        };
+        let empty =
+            Slot { kind: Kind::Read, intended_ns: 0, number: 0, attempts: 0, writing: false, bytes: 0, busy: false };
         RequestLoop {
             bounds,
             pacer,
@@ -175,6 +170,11 @@ impl RequestLoop {
     /// Requests under way, those included that wait to be sent again.
     pub fn in_flight(&self) -> usize {
         self.slots.len() - self.free.len()
+    }
+
+    /// Whether there is, or will be, something to send or to wait for.
+    pub fn has_more(&self, now_ns: u64) -> bool {
+        now_ns < self.bounds.drain_until_ns && !(self.is_over(now_ns) && self.in_flight() == 0)
     }
 
     /// What to do at `now_ns`; to be asked again after each [`Step::Send`].
@@ -279,10 +279,11 @@ impl RequestLoop {
         Order { token: place.into(), kind: slot.kind, number: slot.number, writes }
     }
 
-    /// The record that a token's request is about; `None` for a token that isn't under way.
-    pub fn number_of(&self, token: u64) -> Option<(Kind, u64)> {
+    /// Kind and record of a token's request, and whether it is a put; `None` for a token that isn't under way.
+    pub fn under_way(&self, token: u64) -> Option<(Kind, u64, bool)> {
         let slot = self.slots.get(token as usize).filter(|slot| slot.busy)?;
-        Some((slot.kind, slot.number))
+        let writes = slot.writing || matches!(slot.kind, Kind::Update | Kind::Insert);
+        Some((slot.kind, slot.number, writes))
     }
 
     /// Some requests of a batch failed.

@@ -56,6 +56,18 @@ impl Sizes {
         }
     }
 
+    /// The mean.
+    pub fn mean(&self) -> f64 {
+        let mut below = 0.0;
+        let mut mean = 0.0;
+        for (upto, sizes) in &self.parts {
+            let of_part = sizes.iter().sum::<usize>() as f64 / sizes.len().max(1) as f64;
+            mean += (upto - below) * of_part;
+            below = *upto;
+        }
+        mean
+    }
+
     /// The largest.
     pub fn max(&self) -> usize {
         self.parts.iter().flat_map(|(_, sizes)| sizes).copied().max().unwrap_or(0)
@@ -159,6 +171,7 @@ mod tests {
         let large = (0..100_000).filter(|_| list.draw(&mut rng) == 65_536).count();
         assert!((9_500..10_500).contains(&large), "{large}");
         assert_eq!(list.max(), 65_536);
+        assert!((list.mean() - (64.0 + 409.6 + 6_553.6)).abs() < 1e-6 && (range.mean() - 1_050.0).abs() < 5.0);
     }
 
     #[test]

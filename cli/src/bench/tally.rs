@@ -146,6 +146,7 @@ impl Tally {
     }
 
     /// Failures with this code, of all kinds.
+    #[cfg(test)]
     pub fn failures_of(&self, code: &str) -> u64 {
         self.kinds.iter().filter_map(|kind| kind.errors.get(code)).sum()
     }

@@ -12,6 +12,7 @@
 //! one copy of the value and no randomness but its nonce.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use outcrop_wire::archive::{ArchiveError, access_bins, archive_bins};
 use outcrop_wire::value::ArchivedValue;
@@ -35,20 +36,20 @@ pub enum Shape {
 }
 
 /// An archive with the places of its values; the rest is the same for every record.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Template {
     archive: Vec<u8>,
     /// Bin number, offset, length.
     values: Vec<(u16, usize, usize)>,
 }
 
-/// Makes and checks the values of one run.
-#[derive(Debug)]
+/// Makes and checks the values of one run; clones share the pool.
+#[derive(Debug, Clone)]
 pub struct Values {
     seed: u64,
     /// 0: the one unnamed bin.
     bins: u16,
-    pool: Vec<u8>,
+    pool: Arc<[u8]>,
     templates: HashMap<Shape, Template>,
 }
 
@@ -68,7 +69,7 @@ impl Values {
     pub fn new(seed: u64, bins: u16, bytes_max: usize) -> Self {
         let mut pool = vec![0; bytes_max + FRAMED_BYTES_MIN + POOL_SPREAD_BYTES];
         Prng::seed_from_u64(seed).fill_bytes(&mut pool);
-        Values { seed, bins, pool, templates: HashMap::new() }
+        Values { seed, bins, pool: pool.into(), templates: HashMap::new() }
     }
 
     /// Bins of a record; 0: raw.

@@ -2,10 +2,10 @@
 
 use rand::SeedableRng;
 
-use super::*;
 use super::super::keys::{Distribution, ZIPFIAN_THETA};
 use super::super::mix::{Shares, Workload};
 use super::super::pace::{Arrivals, Schedule};
+use super::*;
 
 const MS: u64 = 1_000_000;
 const SECOND: u64 = 1_000 * MS;
