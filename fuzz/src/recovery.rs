@@ -139,7 +139,7 @@ async fn open_and_go_on(image: Vec<u8>) {
 }
 
 /// A change of the image: a place (u32, the lower bits weighted to where headers are), a kind and a byte.
-fn patch(image: &mut Vec<u8>, change: &[u8]) {
+fn patch(image: &mut [u8], change: &[u8]) {
     let &[a, b, c, d, what, with] = change else { return };
     let place = u32::from_le_bytes([a, b, c, d]) as usize;
     let at = match what >> 6 {

@@ -36,6 +36,7 @@ const HOUSES: [House; 2] = [
             ("command", 3),
             ("server", 4),
             ("config", 5),
+            ("identity", 5),
             ("node", 6),
         ],
     },

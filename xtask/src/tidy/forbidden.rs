@@ -35,6 +35,7 @@ const RULES: [Rule; 5] = [
             &["thread_rng"],
             &["rand", "::", "rng", "("],
             &["rand", "::", "random"],
+            &["rand", "::", "random_range"],
             &["ThreadRng"],
             &["SysRng"],
             &["OsRng"],
@@ -43,7 +44,10 @@ const RULES: [Rule; 5] = [
         ],
         what: "unseeded randomness",
         mend: "draw from the injected `world::Entropy`",
-        rooms: &[("node/src/world/", "the room of randomness")],
+        rooms: &[
+            ("node/src/world/", "the room of randomness"),
+            ("client/src/transport/backoff.rs", "pauses that must differ from client to client"),
+        ],
     },
     Rule {
         patterns: &[&["thread", "::", "spawn"], &["thread", "::", "Builder"], &["thread", "::", "scope"]],
