@@ -1,0 +1,113 @@
+//! Prometheus' own tool finds nothing to complain about: metrics of a whole node, alert rules, scrape configuration.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use outcrop_node::telemetry::metrics::{Counter, Exposition, Gauge};
+use outcrop_node::telemetry::stats::{IndexStats, LogStats, ProcessStats, SetStats};
+use outcrop_node::telemetry::{Metrics, NamespaceStats, NodeStats};
+use outcrop_wire::{Code, Verb};
+
+/// Runs promtool; `None`, loudly, if it isn't installed.
+fn promtool(arguments: &[&str], input: &str) -> Option<Output> {
+    let child = Command::new("promtool")
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let mut child = match child {
+        Ok(child) => child,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            eprintln!("SKIPPED: promtool isn't installed (apt-get install --no-install-recommends prometheus)");
+            return None;
+        }
+        Err(error) => panic!("promtool can't be run: {error}"),
+    };
+    child.stdin.take().expect("piped").write_all(input.as_bytes()).expect("promtool reads its input");
+    Some(child.wait_with_output().expect("promtool ends"))
+}
+
+fn content(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+/// A node where everything has happened.
+fn busy() -> (std::sync::Arc<Metrics>, NodeStats) {
+    let metrics = Metrics::new(2);
+    let worker = metrics.worker(1);
+    for (place, verb) in Verb::ALL.into_iter().enumerate() {
+        for (more, code) in Code::ALL.iter().enumerate() {
+            worker.record(verb, *code, Duration::from_micros((place * 1_000 + more * more) as u64), 64, 1_024);
+            worker.record_batch_item(verb, *code);
+        }
+    }
+    worker.record(Verb::Scan, Code::Ok, Duration::from_secs(3_600), 1, u64::from(u32::MAX) * 100);
+    worker.count(Counter::PacketsLost);
+    worker.gauge(Gauge::Connections, 10_000);
+    let namespace = |name: &str| NamespaceStats {
+        name: name.to_owned(),
+        values: "flash".to_owned(),
+        records: 1_000_000,
+        sets: ["products", "a \"quoted\" set", "ä\\n"]
+            .map(|set| SetStats { name: set.to_owned(), records: 7, bytes: 1 << 40 })
+            .to_vec(),
+        index: IndexStats { bytes: 39_000_000, bytes_per_record: 39.0 },
+        log: LogStats { syncs: 5, poisoned: Some("EIO".to_owned()), ..LogStats::default() },
+        ..NamespaceStats::default()
+    };
+    let stats = NodeStats {
+        node_id: "00c0ffee".to_owned(),
+        version: "0.1.0".to_owned(),
+        workers: 2,
+        namespaces: vec![namespace("shop"), namespace("sessions")],
+        process: ProcessStats { cpu_seconds: 0.01, resident_bytes: 1 << 30 },
+        ..NodeStats::default()
+    };
+    (metrics, stats)
+}
+
+#[test]
+fn promtool_accepts_the_metrics() {
+    for (metrics, stats) in [busy(), (Metrics::new(1), NodeStats::default())] {
+        let text = metrics.render(stats, Exposition::Prometheus).expect("a string takes everything");
+        let Some(output) = promtool(&["check", "metrics"], &text) else { return };
+        // It ends with 0 even if its linter has something to say.
+        assert!(output.status.success() && content(&output).is_empty(), "{}\n{text}", content(&output));
+    }
+    // The tool can complain: what prometheus-client writes for OpenMetrics isn't the Prometheus format.
+    let (metrics, stats) = busy();
+    let openmetrics = metrics.render(stats, Exposition::OpenMetrics).expect("a string takes everything");
+    let Some(output) = promtool(&["check", "metrics"], &openmetrics) else { return };
+    assert!(!content(&output).is_empty());
+}
+
+fn deploy(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy").join(name)
+}
+
+#[test]
+fn promtool_accepts_the_alerts_and_the_scrape_configuration() {
+    for (command, file) in [("rules", "alerts.yml"), ("config", "prometheus.yml")] {
+        let path = deploy(file);
+        let Some(output) = promtool(&["check", command, path.to_str().expect("UTF-8")], "") else { return };
+        assert!(output.status.success(), "{}", content(&output));
+    }
+}
+
+#[test]
+fn alerts_speak_of_metrics_that_there_are() {
+    let (metrics, stats) = busy();
+    let text = metrics.render(stats, Exposition::Prometheus).expect("a string takes everything");
+    let rules = std::fs::read_to_string(deploy("alerts.yml")).expect("the alerts are there");
+    let words = rules.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    let named: Vec<&str> = words.filter(|word| word.starts_with("outcrop_")).collect();
+    assert!(named.len() > 10, "the alerts use the metrics");
+    for name in named {
+        let exists =
+            text.lines().any(|line| line.starts_with(&format!("{name}{{")) || line.starts_with(&format!("{name} ")));
+        assert!(exists, "{name} isn't a metric");
+    }
+}
