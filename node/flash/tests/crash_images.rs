@@ -161,7 +161,8 @@ async fn one_image(seed: u64) -> (u64, u64, u64) {
     }
     // Closed in order, nothing at all is lost.
     store.log().close().await.expect("closes");
-    let promise = Promise { acked: store.state.lock().issued.clone(), ..Promise::take(&store) };
+    let mut promise = Promise::take(&store);
+    promise.acked = promise.issued.clone();
     drop(store);
     let (store, report, recovered) = Store::open(Arc::new(device.clone()), options()).await.expect("it opens");
     promise.check(&recovered, &report, seed);

@@ -143,7 +143,7 @@ impl Shared {
             return Err(AppendError::Poisoned(self.poison("an entry outgrew its segment".to_owned()).reason));
         };
         let (lsn, end) = (Lsn::new(open.sequence, offset), Lsn::new(open.sequence, offset + total));
-        self.table.add_live(location.segment(), total);
+        self.table.add_entry(location.segment(), total);
         self.head_lsn.store(end.0, Ordering::Release);
         head.appended_bytes += total as u64;
         let wake = head.appended_bytes >= head.wake_at;

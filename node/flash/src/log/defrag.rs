@@ -25,6 +25,9 @@ const ENTRIES_PER_TURN: usize = 64;
 /// Evacuated segments that may wait for their copies to become durable.
 const MOVED_MAX: usize = 4;
 
+/// A segment above the configured live ratio is evacuated only if so much of it is garbage, percent.
+const GARBAGE_PERCENT_MIN: u64 = 5;
+
 /// What became of an entry that defrag met.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Relocated {
@@ -106,9 +109,16 @@ fn pick(shared: &Shared) -> Option<SegmentId> {
             return Some(id);
         }
     }
-    let id = sealed().filter(|id| !shared.table.is_damaged(*id)).min_by_key(|id| shared.table.live_bytes(*id))?;
-    let limit = shared.geometry.data_bytes() * eagerness(shared).live_percent / 100;
-    (shared.table.live_bytes(id) < limit).then_some(id)
+    let data_bytes = shared.geometry.data_bytes();
+    let limit = data_bytes * u64::from(shared.options.defrag_live_percent.min(99)) / 100;
+    let eager_limit = data_bytes * eagerness(shared).live_percent / 100;
+    let worth_it = |id: &SegmentId| {
+        let live = shared.table.live_bytes(*id);
+        // Eager, only garbage counts: moving pads too, so that chasing padding would never end.
+        let gains = shared.table.garbage_bytes(*id) >= data_bytes * GARBAGE_PERCENT_MIN / 100;
+        (live < limit || (live < eager_limit && gains)) && !shared.table.is_damaged(*id)
+    };
+    sealed().filter(worth_it).min_by_key(|id| shared.table.live_bytes(*id))
 }
 
 /// Sealed segments without anything live: freed without being read.

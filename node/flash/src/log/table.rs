@@ -72,6 +72,8 @@ struct Slot {
     epoch: AtomicU64,
     end: AtomicU32,
     live_bytes: AtomicU64,
+    /// Bytes of all entries that were appended, live or not: what is neither these nor free is padding.
+    entry_bytes: AtomicU64,
     /// Bytes were found that hold no intact entry: it isn't evacuated, so that nothing is given up silently.
     damaged: AtomicBool,
     resident: ArcSwapOption<SegmentBuffer>,
@@ -100,6 +102,7 @@ impl Table {
             epoch: AtomicU64::new(0),
             end: AtomicU32::new(DATA_START as u32),
             live_bytes: AtomicU64::new(0),
+            entry_bytes: AtomicU64::new(0),
             damaged: AtomicBool::new(false),
             resident: ArcSwapOption::empty(),
         };
@@ -147,6 +150,11 @@ impl Table {
         self.slot(id).map_or(0, |slot| slot.live_bytes.load(Ordering::Acquire))
     }
 
+    /// Bytes of entries that aren't live any more.
+    pub fn garbage_bytes(&self, id: SegmentId) -> u64 {
+        self.slot(id).map_or(0, |slot| slot.entry_bytes.load(Ordering::Acquire).saturating_sub(self.live_bytes(id)))
+    }
+
     pub fn is_damaged(&self, id: SegmentId) -> bool {
         self.slot(id).is_some_and(|slot| slot.damaged.load(Ordering::Acquire))
     }
@@ -165,6 +173,8 @@ impl Table {
     pub fn open(&self, id: SegmentId, state: SegmentState, opened: Opened, end: usize) {
         let Some(slot) = self.slot(id) else { return };
         slot.live_bytes.store(0, Ordering::Release);
+        // What recovery finds isn't looked at entry by entry; what is opened now holds none.
+        slot.entry_bytes.store((end - DATA_START) as u64, Ordering::Release);
         slot.damaged.store(false, Ordering::Release);
         slot.previous.store(opened.previous, Ordering::Release);
         slot.epoch.store(opened.epoch, Ordering::Release);
@@ -189,7 +199,15 @@ impl Table {
         }
     }
 
-    /// Counts an entry as live.
+    /// Counts an entry that is appended.
+    pub fn add_entry(&self, id: SegmentId, bytes: usize) {
+        if let Some(slot) = self.slot(id) {
+            slot.entry_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+            slot.live_bytes.fetch_add(bytes as u64, Ordering::AcqRel);
+        }
+    }
+
+    /// Counts an entry that recovery found as live.
     pub fn add_live(&self, id: SegmentId, bytes: usize) {
         if let Some(slot) = self.slot(id) {
             slot.live_bytes.fetch_add(bytes as u64, Ordering::AcqRel);
