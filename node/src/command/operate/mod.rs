@@ -15,6 +15,8 @@ mod draft;
 mod error;
 mod list;
 mod map;
+#[cfg(test)]
+mod model_tests;
 mod scalar;
 mod size;
 #[cfg(test)]
