@@ -7,13 +7,14 @@
 use std::num::NonZeroUsize;
 
 use rkyv::api::high::HighSerializer;
-use rkyv::rancor::{Error as Rancor, Strategy};
+use rkyv::rancor::Strategy;
 use rkyv::ser::allocator::ArenaHandle;
 use rkyv::util::AlignedVec;
 use rkyv::validation::Validator;
 use rkyv::validation::archive::ArchiveValidator;
 use thiserror::Error;
 
+use crate::fault::Fault;
 use crate::limits::{BIN_NAME_BYTES_MAX, BINS_MAX, OPERATIONS_MAX, RECORD_BYTES_CEILING, VALUE_DEPTH_MAX};
 use crate::operation::{ArchivedMapKey, ArchivedOperation, MapKey, Operation};
 use crate::record::{ArchivedBins, Bins};
@@ -53,10 +54,16 @@ pub enum ArchiveError {
     Operations(usize),
 }
 
+impl From<Fault> for ArchiveError {
+    fn from(fault: Fault) -> Self {
+        if fault.too_deep { ArchiveError::TooDeep } else { ArchiveError::Malformed(fault.message) }
+    }
+}
+
 /// Each list or map may open one subtree for itself, one for its keys' text; a few more for the root and bins.
 const SUBTREE_DEPTH_MAX: usize = VALUE_DEPTH_MAX + 6;
 
-type Checker<'a> = Strategy<Validator<ArchiveValidator<'a>, ()>, Rancor>;
+type Checker<'a> = Strategy<Validator<ArchiveValidator<'a>, ()>, Fault>;
 
 fn access<'a, T>(bytes: &'a [u8]) -> Result<&'a T, ArchiveError>
 where
@@ -64,21 +71,13 @@ where
 {
     let depth = NonZeroUsize::new(SUBTREE_DEPTH_MAX);
     let mut validator = Validator::new(ArchiveValidator::with_max_depth(bytes, depth), ());
-    rkyv::api::access_with_context::<T, _, Rancor>(bytes, &mut validator).map_err(|error| {
-        let text = error.to_string();
-        if text.contains("maximum subtree depth") {
-            ArchiveError::TooDeep
-        } else {
-            ArchiveError::Malformed(text.lines().next().unwrap_or("unreadable").chars().take(200).collect())
-        }
-    })
+    rkyv::api::access_with_context::<T, _, Fault>(bytes, &mut validator).map_err(ArchiveError::from)
 }
 
-type Serializer<'a> = HighSerializer<AlignedVec, ArenaHandle<'a>, Rancor>;
+type Serializer<'a> = HighSerializer<AlignedVec, ArenaHandle<'a>, Fault>;
 
 fn archive(value: &impl for<'a> rkyv::Serialize<Serializer<'a>>) -> Result<Vec<u8>, ArchiveError> {
-    let bytes = rkyv::to_bytes::<Rancor>(value).map_err(|error| ArchiveError::Malformed(error.to_string()))?;
-    Ok(bytes.into_vec())
+    Ok(rkyv::to_bytes::<Fault>(value)?.into_vec())
 }
 
 /// Archives bins, checked against every limit first (`RECORD_BYTES_CEILING` for the size; a namespace may allow less).
@@ -118,12 +117,12 @@ pub fn access_bins(bytes: &[u8]) -> Result<&ArchivedBins, ArchiveError> {
 /// Validates and copies out.
 pub fn decode_bins(bytes: &[u8]) -> Result<Bins, ArchiveError> {
     let archived = access_bins(bytes)?;
-    rkyv::deserialize::<Bins, Rancor>(archived).map_err(|error| ArchiveError::Malformed(error.to_string()))
+    Ok(rkyv::deserialize::<Bins, Fault>(archived)?)
 }
 
 /// An owned copy of one archived value.
 pub fn to_value(archived: &ArchivedValue) -> Result<Value, ArchiveError> {
-    rkyv::deserialize::<Value, Rancor>(archived).map_err(|error| ArchiveError::Malformed(error.to_string()))
+    Ok(rkyv::deserialize::<Value, Fault>(archived)?)
 }
 
 /// Archives the steps of an `operate`.
@@ -159,8 +158,7 @@ pub fn decode_operations(bytes: &[u8]) -> Result<Vec<Operation>, ArchiveError> {
     if archived.is_empty() || archived.len() > OPERATIONS_MAX {
         return Err(ArchiveError::Operations(archived.len()));
     }
-    let operations = rkyv::deserialize::<Vec<Operation>, Rancor>(archived)
-        .map_err(|error| ArchiveError::Malformed(error.to_string()))?;
+    let operations = rkyv::deserialize::<Vec<Operation>, Fault>(archived)?;
     operations.iter().try_for_each(check_operation)?;
     Ok(operations)
 }
@@ -173,7 +171,7 @@ pub fn archive_values(values: &Vec<Value>) -> Result<Vec<u8>, ArchiveError> {
 /// Validates and copies out result values.
 pub fn decode_values(bytes: &[u8]) -> Result<Vec<Value>, ArchiveError> {
     let archived = access::<rkyv::vec::ArchivedVec<ArchivedValue>>(bytes)?;
-    rkyv::deserialize::<Vec<Value>, Rancor>(archived).map_err(|error| ArchiveError::Malformed(error.to_string()))
+    Ok(rkyv::deserialize::<Vec<Value>, Fault>(archived)?)
 }
 
 /// Checks bins against every limit but the size.

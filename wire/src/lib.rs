@@ -9,6 +9,7 @@ pub mod archive;
 pub mod code;
 pub mod cursor;
 pub mod digest;
+mod fault;
 pub mod frame;
 pub mod hello;
 pub mod key;

@@ -1,0 +1,193 @@
+//! Whatever is encoded is decoded to the same, and decoding anything else never panics.
+
+mod support;
+
+use outcrop_wire::archive::{
+    access_bins, archive_bins, archive_operations, archive_unnamed, archive_values, decode_bins, decode_operations,
+    decode_values,
+};
+use outcrop_wire::reply::{ScanPart, encode_error};
+use outcrop_wire::request::{decode_request, encode_request, peek_request_id};
+use outcrop_wire::{
+    Bins, Code, Hello, NamespaceId, Operation, Reply, ReplyHeader, RequestHeader, StoredHeader, StoredRecord,
+    TraceContext, Value, Verb, Welcome,
+};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use support::{bins, parts, sets, user_keys, values};
+
+fn traces() -> impl Strategy<Value = Option<TraceContext>> {
+    proptest::option::of(
+        (any::<[u8; 16]>(), any::<[u8; 8]>(), any::<u8>()).prop_map(|(trace_id, span_id, flags)| TraceContext {
+            trace_id,
+            span_id,
+            flags,
+        }),
+    )
+}
+
+/// Gives bytes to everything that reads bytes; the property is that it comes back.
+fn read_as_everything(bytes: &[u8]) {
+    let _ = decode_request(bytes);
+    let _ = peek_request_id(bytes);
+    if let Ok(reply) = Reply::parse(bytes) {
+        let _ = reply.message();
+        let _ = reply.batch_items();
+    }
+    if let Ok(part) = ScanPart::parse(bytes) {
+        let _ = part.iter().count();
+    }
+    let _ = Hello::decode(bytes);
+    let _ = Welcome::decode(bytes);
+    if let Ok(record) = StoredRecord::parse(bytes) {
+        let _ = decode_bins(record.archive);
+    }
+    let _ = outcrop_wire::stored::digest_of(bytes);
+    let _ = access_bins(bytes).map(|bins| bins.unnamed_bytes().map(<[u8]>::len));
+    let _ = decode_bins(bytes);
+    let _ = decode_operations(bytes);
+    let _ = decode_values(bytes);
+}
+
+proptest! {
+    #[test]
+    fn requests_of_every_verb(parts in parts(), id in any::<u32>(), namespace in any::<u16>(),
+                              deadline_ms in 0..=600_000_u32, trace in traces()) {
+        for body in parts.bodies() {
+            let namespace = NamespaceId(namespace);
+            let header = RequestHeader { request_id: id, verb: body.verb(), namespace, deadline_ms, trace };
+            let mut bytes = Vec::new();
+            encode_request(&header, &body, &mut bytes);
+            prop_assert_eq!(peek_request_id(&bytes), Some(id));
+            prop_assert_eq!(decode_request(&bytes), Ok((header, body)));
+        }
+    }
+
+    #[test]
+    fn a_request_cut_short_or_with_more_behind_it_is_refused_or_another(parts in parts(), cut in any::<prop::sample::Index>()) {
+        for body in parts.bodies() {
+            let header = RequestHeader {
+                request_id: 1, verb: body.verb(), namespace: NamespaceId(0), deadline_ms: 0, trace: None,
+            };
+            let mut bytes = Vec::new();
+            encode_request(&header, &body, &mut bytes);
+            prop_assert_ne!(decode_request(&bytes[..cut.index(bytes.len())]), Ok((header, body.clone())));
+            bytes.push(0);
+            prop_assert_ne!(decode_request(&bytes), Ok((header, body)));
+        }
+    }
+
+    #[test]
+    fn replies(id in any::<u32>(), code in 0..Code::ALL.len(), verb in 0..Verb::ALL.len(), generation in any::<u32>(),
+               epoch in any::<u64>(), sequence in any::<u64>(), body in vec(any::<u8>(), 0..300)) {
+        let (code, verb) = (Code::ALL[code], Verb::ALL[verb]);
+        let header = ReplyHeader { request_id: id, code, verb, generation, epoch, sequence };
+        let mut bytes = Vec::new();
+        header.encode(&mut bytes);
+        bytes.extend_from_slice(&body);
+        prop_assert_eq!(Reply::parse(&bytes), Ok(Reply { header, body: &body }));
+    }
+
+    #[test]
+    fn messages_of_any_length(text in "\\PC{0,600}") {
+        let mut bytes = Vec::new();
+        encode_error(&ReplyHeader::new(1, Verb::Get, Code::Internal), &text, &mut bytes);
+        let reply = Reply::parse(&bytes).expect("a reply");
+        prop_assert!(text.starts_with(&reply.message()));
+        prop_assert!(text.len() - reply.body.len() == 0 || reply.body.len() > 1_020);
+    }
+
+    #[test]
+    fn stored_records(set in sets(), user_key in user_keys(), bins in bins(), generation in any::<u32>(),
+                      epoch in any::<u64>(), sequence in any::<u64>(), last_update_ms in any::<u64>(),
+                      expiry_secs in any::<u32>()) {
+        let key = outcrop_wire::KeyRef { set: &set, user_key: user_key.borrow() };
+        let digest = key.digest();
+        let header = StoredHeader { flags: 0, generation, epoch, sequence, last_update_ms, expiry_secs, digest };
+        let archive = archive_bins(&bins).expect("within the limits");
+        let mut bytes = Vec::new();
+        header.encode(key, archive.len(), &mut bytes);
+        bytes.extend_from_slice(&archive);
+        let record = StoredRecord::parse(&bytes).expect("stored");
+        prop_assert_eq!(record, StoredRecord { header, key, archive: &archive });
+        prop_assert_eq!(decode_bins(record.archive), Ok(bins));
+        prop_assert_eq!(outcrop_wire::stored::digest_of(&bytes), Some(digest));
+    }
+
+    #[test]
+    fn archives_at_any_address(bins in bins(), shift in 0_usize..16) {
+        let archive = archive_bins(&bins).expect("within the limits");
+        let mut moved = vec![0xee; shift];
+        moved.extend_from_slice(&archive);
+        prop_assert_eq!(decode_bins(&moved[shift..]), Ok(bins));
+    }
+
+    #[test]
+    fn values_and_operations(values in vec(values(), 1..6)) {
+        prop_assert_eq!(decode_values(&archive_values(&values).expect("archives")), Ok(values.clone()));
+        let operations: Vec<Operation> =
+            values.into_iter().map(|value| Operation::Put { bin: "a".to_owned(), value }).collect();
+        prop_assert_eq!(decode_operations(&archive_operations(&operations).expect("archives")), Ok(operations));
+    }
+
+    #[test]
+    fn plain_bytes(value in vec(any::<u8>(), 0..3_000)) {
+        let archive = archive_unnamed(&value).expect("within the limits");
+        prop_assert_eq!(access_bins(&archive).expect("valid").unnamed_bytes(), Some(&value[..]));
+        prop_assert_eq!(decode_bins(&archive), Ok(Bins::unnamed(Value::Bytes(value))));
+    }
+
+    #[test]
+    fn any_bytes_are_read_without_panic(bytes in vec(any::<u8>(), 0..400)) {
+        read_as_everything(&bytes);
+    }
+
+    #[test]
+    fn changed_bytes_are_read_without_panic(bins in bins(), parts in parts(),
+                                            changes in vec((any::<prop::sample::Index>(), any::<u8>()), 1..6)) {
+        let mut inputs = vec![archive_bins(&bins).expect("within the limits")];
+        for body in parts.bodies() {
+            let header = RequestHeader {
+                request_id: 1, verb: body.verb(), namespace: NamespaceId(0), deadline_ms: 0, trace: None,
+            };
+            let mut bytes = Vec::new();
+            encode_request(&header, &body, &mut bytes);
+            inputs.push(bytes);
+        }
+        for mut bytes in inputs {
+            for (place, byte) in &changes {
+                let place = place.index(bytes.len());
+                bytes[place] = *byte;
+            }
+            read_as_everything(&bytes);
+        }
+    }
+}
+
+#[test]
+fn every_single_changed_byte_of_an_archive_is_refused_or_read() {
+    let archive = archive_bins(&support::every_bin()).expect("within the limits");
+    for place in 0..archive.len() {
+        for byte in [0, 1, 0x7f, 0x80, 0xff, archive[place].wrapping_add(1)] {
+            let mut changed = archive.clone();
+            changed[place] = byte;
+            if let Ok(bins) = decode_bins(&changed) {
+                // What is accepted can be written again: nothing that validation lets through is out of bounds.
+                archive_bins(&bins).expect("accepted bins are within the limits");
+            }
+        }
+    }
+}
+
+#[test]
+fn floats_keep_their_bits() {
+    for bits in [0x7ff8_0000_0000_0000, 0x7ff8_0000_0000_0001, 0xfff8_dead_beef_0001, 0x7ff0_0000_0000_0001, 1 << 63, 0]
+    {
+        let bins = Bins::new().with("float", f64::from_bits(bits));
+        let read = decode_bins(&archive_bins(&bins).expect("within the limits")).expect("valid");
+        match read.get("float") {
+            Some(Value::Float(float)) => assert_eq!(float.to_bits(), bits),
+            other => panic!("{other:?}"),
+        }
+    }
+}
