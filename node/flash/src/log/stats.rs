@@ -148,6 +148,8 @@ impl Shared {
         let of = |state: SegmentState| by_state[state as usize];
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let counters = &self.counters;
+        // Bound here: in the literal below the lock would be held until the literal is whole, and others need it.
+        let appended_bytes = self.head.lock().appended_bytes;
         LogStats {
             device: self.device.name().to_owned(),
             engine: self.device.engine(),
@@ -163,7 +165,7 @@ impl Shared {
             used_bytes: u64::from(self.geometry.segments - of(SegmentState::Free)) * segment_bytes,
             live_bytes,
             resident_bytes: self.table.resident_bytes(),
-            appended_bytes: self.head.lock().appended_bytes,
+            appended_bytes,
             written_bytes: count(&counters.written_bytes),
             unflushed_bytes: self.unwritten_bytes(),
             syncs: count(&counters.syncs),
