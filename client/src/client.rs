@@ -291,43 +291,43 @@ impl Client {
         let reply = if outgoing.bytes > LANE_VALUE_BYTES_MAX {
             call_single(&link, &header, &body, deadline).await?
         } else {
-            self.call_lane(link, lane, &header, &body, deadline).await?
+            self.call_lane(&link, lane, &header, &body, deadline).await?
         };
-        Answer::parse(reply).map_err(Failure::Here)
+        let answer = Answer::parse(reply).map_err(Failure::Here)?;
+        if answer.header.code == Code::Draining {
+            link.retire();
+        }
+        Ok(answer)
     }
 
     async fn call_lane(
         &self,
-        mut link: Arc<Link>,
+        link: &Link,
         mut lane: usize,
         header: &RequestHeader,
         body: &RequestBody<'_>,
         deadline: Instant,
     ) -> Result<Bytes, Failure> {
+        let mut tried = 0;
         loop {
-            let chosen = link.lanes[lane].clone();
-            let submitted = chosen.submit(deadline, |request_id, out| {
+            let submitted = link.lanes[lane].submit(deadline, |request_id, out| {
                 encode_request(&RequestHeader { request_id, ..*header }, body, out);
             });
             match submitted {
                 Ok(slot) => {
                     link.alarm.rouse();
-                    drop(link);
-                    return Call::new(chosen, slot).await.map_err(Failure::Lost);
+                    return Call::new(link.lanes[lane].clone(), slot).await.map_err(Failure::Lost);
                 }
                 Err(Refusal::Closed) => return Err(Failure::Lost(Lost::Unsent("it closed just now".to_owned()))),
-                Err(Refusal::Full) => {}
+                Err(Refusal::Full) => tried += 1,
             }
-            // Another lane of the same connection knows namespaces by the same numbers; another connection may not.
-            let others = self.shared.pool.other_lanes(&chosen);
-            let free = others.into_iter().find(|(other, number)| {
-                Arc::ptr_eq(other, &link) && other.lanes[*number].under_way() < outcrop_wire::limits::LANE_INFLIGHT_MAX
-            });
-            match free {
-                Some((other, number)) => (link, lane) = (other, number),
-                None => tokio::time::timeout_at(deadline, chosen.place())
+            // Other lanes of this connection know namespaces by the same numbers; other connections may not.
+            if tried % link.lanes.len() == 0 {
+                tokio::time::timeout_at(deadline, link.lanes[lane].place())
                     .await
-                    .map_err(|_| Failure::Lost(Lost::Unsent("every lane is full".to_owned())))?,
+                    .map_err(|_| Failure::Lost(Lost::Unsent("every lane is full".to_owned())))?;
+            } else {
+                lane = (lane + 1) % link.lanes.len();
             }
         }
     }

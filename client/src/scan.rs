@@ -286,14 +286,21 @@ impl Driver {
             let answer = Answer::parse(frame).and_then(Answer::ok).map_err(judge)?;
             let body = answer.body();
             let part = ScanPart::parse(&body).map_err(|error| Broken::Failed(ClientError::protocol(error)))?;
-            let (cursor, end) = (part.cursor, part.end);
+            let (cursor, end, count) = (part.cursor, part.end, u64::from(part.count));
             self.sender.send(Ok(Part { body, cursor, end })).await.map_err(|_| Broken::Dropped)?;
             // Only now: what was handed over isn't asked for again.
             self.begin.options.cursor = Some(cursor);
-            if end {
+            if end || self.spend(count) {
                 return Ok(());
             }
         }
+    }
+
+    /// Counts what was given; whether that is all that was wanted (a node counts each stream by itself).
+    fn spend(&mut self, count: u64) -> bool {
+        let limited = self.begin.options.limit > 0;
+        self.begin.options.limit = self.begin.options.limit.saturating_sub(count);
+        limited && self.begin.options.limit == 0
     }
 
     fn request(&self, link: &crate::transport::link::Link) -> Result<Vec<u8>, Broken> {

@@ -4,9 +4,9 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use outcrop_wire::archive::{ArchiveError, access_bins, decode_bins};
+use outcrop_wire::archive::{ArchiveError, access_bins, archive_bins, decode_bins};
 use outcrop_wire::record::ArchivedBins;
-use outcrop_wire::{KeyRef, Record, ReplyHeader, StoredHeader, StoredRecord};
+use outcrop_wire::{Bins, KeyRef, Record, ReplyHeader, StoredHeader, StoredRecord};
 use serde::de::DeserializeOwned;
 use yoke::Yoke;
 
@@ -136,7 +136,7 @@ impl RecordView {
         StoredRecord::parse(&self.stored).expect("these bytes were taken apart when the view was made").key
     }
 
-    /// The archived bins as bytes: what [`outcrop_wire::archive::access_bins`] reads.
+    /// The archived bins as bytes: what [`outcrop_wire::archive::access_bins`] reads. Empty if no bins were asked for.
     pub fn archive(&self) -> Bytes {
         self.stored.slice(self.archive_at as usize..)
     }
@@ -146,11 +146,20 @@ impl RecordView {
         &self.stored
     }
 
+    /// Whether bins came with it: a scan that asks for none gives keys, generations and expiries only.
+    fn has_archive(&self) -> bool {
+        (self.archive_at as usize) < self.stored.len()
+    }
+
     /// The bins, read in place; [`ArchivedBins::get`] finds one by its name. An error: the archive is damaged.
     pub fn bins(&self) -> Result<&ArchivedBins, ClientError> {
-        let validated = self
-            .validated
-            .get_or_init(|| Yoke::try_attach_to_cart(Arc::new(self.archive()), |bytes| access_bins(bytes)));
+        let validated = self.validated.get_or_init(|| {
+            let archive = match self.has_archive() {
+                true => self.archive(),
+                false => archive_bins(&Bins::new())?.into(),
+            };
+            Yoke::try_attach_to_cart(Arc::new(archive), |bytes| access_bins(bytes))
+        });
         match validated {
             Ok(bins) => Ok(bins.get()),
             Err(error) => Err(ClientError::Archive(error.clone())),
@@ -161,14 +170,18 @@ impl RecordView {
     pub fn unnamed_bytes(&self) -> Result<Option<Bytes>, ClientError> {
         match self.validated.get() {
             Some(_) => Ok(self.bins()?.unnamed_bytes().map(|bytes| self.stored.slice_ref(bytes))),
+            None if !self.has_archive() => Ok(None),
             // Validating for one look costs less than keeping what was validated.
             None => unnamed_of(&self.archive()),
         }
     }
 
     /// The bins as an owned copy.
-    pub fn to_bins(&self) -> Result<outcrop_wire::Bins, ClientError> {
-        Ok(decode_bins(&self.stored[self.archive_at as usize..])?)
+    pub fn to_bins(&self) -> Result<Bins, ClientError> {
+        match self.has_archive() {
+            true => Ok(decode_bins(&self.stored[self.archive_at as usize..])?),
+            false => Ok(Bins::new()),
+        }
     }
 
     /// The whole record as an owned copy.
@@ -207,8 +220,7 @@ pub(crate) fn unnamed_of(archive: &Bytes) -> Result<Option<Bytes>, ClientError> 
 
 #[cfg(test)]
 mod tests {
-    use outcrop_wire::archive::archive_bins;
-    use outcrop_wire::{Bins, Digest, Key, Value};
+    use outcrop_wire::{Digest, Key, Value};
 
     use super::*;
 
@@ -243,6 +255,17 @@ mod tests {
         }
         assert_eq!((view.generation(), view.expiry_secs(), view.sequence()), (3, None, 9));
         assert_eq!(view.key(), Key::new("test", "people", "alice").borrow());
+    }
+
+    #[test]
+    fn a_record_without_its_bins_has_none() {
+        let bytes = stored(&Bins::unnamed("x"));
+        let archive_at = StoredRecord::parse(&bytes).map(|record| bytes.len() - record.archive.len()).expect("stored");
+        let mut bytes = bytes.slice(..archive_at).to_vec();
+        bytes[8..12].fill(0);
+        let view = RecordView::parse(Bytes::from(bytes)).expect("header and key");
+        assert_eq!((view.to_bins().expect("none"), view.unnamed_bytes().expect("none")), (Bins::new(), None));
+        assert_eq!(view.bins().expect("none").bins.len(), 0);
     }
 
     #[test]

@@ -252,7 +252,7 @@ async fn a_connection_closed_with_a_code_says_the_code() {
     while node.taken(Verb::Put) == 0 {
         tokio::task::yield_now().await;
     }
-    node.close_all(Code::Draining, "going down");
+    node.close_all(outcrop_wire::hello::CLOSE_DRAINING, "going down");
     let error = lost.await.expect("no panic").expect_err("lost");
     assert!(error.to_string().contains("draining: going down"), "{error}");
 }
@@ -351,6 +351,16 @@ async fn a_scan_goes_on_where_a_lost_connection_left_it() {
     assert_eq!(seen.len(), 40);
     assert!(node.connections() > 4);
     assert_eq!(scan.cursor().expect("at the end").emitted, 40);
+}
+
+#[tokio::test]
+async fn a_limited_scan_counts_over_lost_connections() {
+    let node = FaultyNode::start();
+    let client = node.client().await;
+    fill(&client, 20).await;
+    node.inject([Fault::None, Fault::None, Fault::None, Fault::CloseBefore, Fault::None, Fault::CloseBefore]);
+    let scan = client.scan("test", None, ScanOptions::default().limit(7));
+    assert_eq!(scan.map(|record| record.expect("mended")).count().await, 7);
 }
 
 #[tokio::test]

@@ -22,6 +22,17 @@ pub const STREAM_SCAN: u8 = 4;
 /// First byte of a unidirectional stream from the node: one reply, too large for the lane that its request came on.
 pub const STREAM_LARGE_REPLY: u8 = 5;
 
+/// Why a node closes a connection: the application error code of QUIC's CONNECTION_CLOSE.
+///
+/// The node shuts down.
+pub const CLOSE_DRAINING: u32 = 1;
+/// The client broke the protocol.
+pub const CLOSE_PROTOCOL: u32 = 2;
+/// The node has as many connections as it may have.
+pub const CLOSE_TOO_MANY_CONNECTIONS: u32 = 3;
+/// The client's version isn't spoken here.
+pub const CLOSE_VERSION: u32 = 4;
+
 /// A namespace's number on one connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct NamespaceId(pub u16);

@@ -8,7 +8,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use outcrop_wire::frame::{FrameSplitter, begin_frame, end_frame};
-use outcrop_wire::hello::{STREAM_HELLO, STREAM_LANE, STREAM_LARGE_REPLY};
+use outcrop_wire::hello::{
+    CLOSE_DRAINING, CLOSE_PROTOCOL, CLOSE_TOO_MANY_CONNECTIONS, CLOSE_VERSION, STREAM_HELLO, STREAM_LANE,
+    STREAM_LARGE_REPLY,
+};
 use outcrop_wire::limits::{FORMAT_VERSION, FRAME_BYTES_MAX, LANE_FRAME_BYTES_MAX};
 use outcrop_wire::{Code, Hello, NamespaceId, Welcome};
 use quinn::{Connection, ConnectionError, RecvStream, SendStream};
@@ -153,6 +156,17 @@ impl Link {
         phase.unwrap_or(Phase::Closed)
     }
 
+    /// Takes no more requests: the node said that it shuts down.
+    pub(crate) fn retire(&self) {
+        self.phase.send_if_modified(|phase| {
+            let live = *phase == Phase::Live;
+            if live {
+                *phase = Phase::Retiring;
+            }
+            live
+        });
+    }
+
     /// Lets what is under way finish, up to `most`, then closes.
     pub(crate) async fn finish(&self, most: Duration) {
         let finished = async {
@@ -183,13 +197,14 @@ pub(crate) fn explain(error: &ConnectionError) -> String {
     }
 }
 
-/// The code with which the node closed the connection.
+/// The code with which the node closed the connection, as a request would be told it.
 pub(crate) fn code_of(error: &ConnectionError) -> Option<Code> {
-    match error {
-        ConnectionError::ApplicationClosed(close) => u16::try_from(close.error_code.into_inner())
-            .ok()
-            .and_then(Code::from_number)
-            .filter(|code| *code != Code::Ok),
+    let ConnectionError::ApplicationClosed(close) = error else { return None };
+    match u32::try_from(close.error_code.into_inner()).ok()? {
+        CLOSE_DRAINING => Some(Code::Draining),
+        CLOSE_PROTOCOL => Some(Code::MalformedFrame),
+        CLOSE_TOO_MANY_CONNECTIONS => Some(Code::Overloaded),
+        CLOSE_VERSION => Some(Code::UnsupportedVersion),
         _ => None,
     }
 }
@@ -279,7 +294,7 @@ async fn watch_session(link: Arc<Link>, (_send, mut hello): (SendStream, RecvStr
     };
     let error = tokio::select! {
         () = ended => {
-            link.phase.send_replace(Phase::Retiring);
+            link.retire();
             link.connection.closed().await
         }
         error = link.connection.closed() => error,

@@ -12,7 +12,6 @@ use tokio::time::Instant;
 
 use super::ConnectFailure;
 use super::backoff::{Backoff, random_start};
-use super::lane::Lane;
 use super::link::{Link, Phase, Session, open_session};
 use crate::url::Address;
 
@@ -105,13 +104,6 @@ impl Pool {
             let lane = ticket / count % link.lanes.len();
             Some((link, lane))
         })
-    }
-
-    /// A lane with a free place other than this one, for a moment at which it is full.
-    pub(crate) fn other_lanes(&self, full: &Arc<Lane>) -> Vec<(Arc<Link>, usize)> {
-        let links = self.links.iter().filter_map(|link| link.read().clone()).filter(|link| link.is_live());
-        let lanes = links.flat_map(|link| (0..link.lanes.len()).map(move |lane| (link.clone(), lane)));
-        lanes.filter(|(link, lane)| !Arc::ptr_eq(&link.lanes[*lane], full)).collect()
     }
 
     /// The node's namespaces, as a live connection was told them.

@@ -12,11 +12,11 @@ use thiserror::Error;
 /// Why a type doesn't fit a record, with the path to the field.
 ///
 /// ```
-/// use outcrop_client::{Bins, ClientError, bins::from_bins};
+/// use outcrop_client::{Bins, ClientError, Value, bins::from_bins};
 ///
 /// #[derive(serde::Deserialize, Debug)]
 /// struct Order { lines: Vec<u8> }
-/// let bins = Bins::new().with("lines", vec![1.into(), 256.into()]);
+/// let bins = Bins::new().with("lines", vec![Value::Int(1), Value::Int(256)]);
 /// let error = from_bins::<Order>(&bins).expect_err("256 is no u8");
 /// assert!(matches!(&error, ClientError::Typed(typed) if typed.path() == "lines[1]"), "{error}");
 /// ```

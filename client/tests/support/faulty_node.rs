@@ -157,9 +157,9 @@ impl FaultyNode {
     }
 
     /// Closes every connection, as a node does that refuses to go on.
-    pub fn close_all(&self, code: Code, reason: &str) {
+    pub fn close_all(&self, code: u32, reason: &str) {
         for connection in &self.lock().connections {
-            connection.close((code as u32).into(), reason.as_bytes());
+            connection.close(code.into(), reason.as_bytes());
         }
     }
 
@@ -361,7 +361,9 @@ impl Server {
             self.lock().records.iter().map(|((_, digest), stored)| (*digest, stored.clone())).collect();
         records.sort();
         let begin = scan.cursor.map_or(0, |cursor| cursor.position_lsn as usize);
+        let limit = if scan.limit == 0 { usize::MAX } else { scan.limit as usize };
         for place in begin..=records.len() {
+            let last = place - begin + 1 >= limit;
             let fault = self.lock().faults.pop_front().unwrap_or(Fault::None);
             if matches!(fault, Fault::CloseBefore) {
                 return connection.close(0_u32.into(), b"fault");
@@ -370,7 +372,7 @@ impl Server {
             let start = begin_frame(&mut out);
             ReplyHeader::new(header.request_id, Verb::Scan, Code::Ok).encode(&mut out);
             let record = records.get(place);
-            out.push(if record.is_some() { SCAN_MORE } else { SCAN_END });
+            out.push(if record.is_some() && !last { SCAN_MORE } else { SCAN_END });
             let position = (place + 1).min(records.len()) as u64;
             Cursor { log_id: 1, start_lsn: 0, position_lsn: position, emitted: position }.encode(&mut out);
             out.extend_from_slice(&u32::from(record.is_some()).to_le_bytes());
@@ -383,6 +385,9 @@ impl Server {
                 return;
             }
             self.lock().scan_parts += 1;
+            if last {
+                break;
+            }
         }
         let _ = send.finish();
     }
