@@ -62,9 +62,11 @@ impl NodeIdentity {
 pub fn load(data_dir: Option<&Path>, entropy: &dyn Entropy) -> Result<NodeIdentity, DataDirError> {
     let Some(dir) = data_dir else { return Ok(NodeIdentity::draw(entropy)) };
     let failed = |message: String| DataDirError { path: dir.display().to_string(), message };
-    fs::DirBuilder::new().recursive(true).mode(0o750).create(dir).map_err(|error| {
-        failed(format!("{error}; node.data_dir has to name a directory that this user may write"))
-    })?;
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o750)
+        .create(dir)
+        .map_err(|error| failed(format!("{error}; node.data_dir has to name a directory that this user may write")))?;
     let file = dir.join(FILE);
     match fs::read_to_string(&file) {
         Ok(text) => NodeIdentity::parse(&text).ok_or_else(|| {

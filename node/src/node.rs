@@ -160,12 +160,8 @@ impl Node {
             let (shared, server_config) = (shared.clone(), server_config.clone());
             let endpoint_config = transport::endpoint_config(&seed, &*world.entropy);
             let listening = worker.handle().spawn(async move {
-                let endpoint = quinn::Endpoint::new(
-                    endpoint_config,
-                    Some(server_config),
-                    socket,
-                    Arc::new(quinn::TokioRuntime),
-                );
+                let endpoint =
+                    quinn::Endpoint::new(endpoint_config, Some(server_config), socket, Arc::new(quinn::TokioRuntime));
                 endpoint.map(|endpoint| tokio::spawn(listen::serve(shared, endpoint, metrics, tracer)))
             });
             let listening = listening.await.map_err(|_| StartError::Ended)?;
@@ -254,9 +250,7 @@ fn share(
         context: context.clone(),
         clock: clock.clone(),
         node_id,
-        connections_max: limits.connections_max as usize,
-        handshakes_max: limits.handshakes_max as usize,
-        handshakes_retry_above: limits.handshakes_retry_above as usize,
+        limits: Arc::new(limits.clone()),
         connections: AtomicUsize::new(0),
         handshakes: AtomicUsize::new(0),
         closing,

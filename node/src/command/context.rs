@@ -89,9 +89,10 @@ impl Context {
         let json = if topic.is_empty() {
             serde_json::to_vec(&stats)
         } else {
-            let namespace = stats.namespaces.iter().find(|namespace| namespace.name == topic).ok_or_else(|| {
-                CommandError::new(Code::NamespaceUnknown, format!("there is no namespace {topic:?}"))
-            })?;
+            let namespace =
+                stats.namespaces.iter().find(|namespace| namespace.name == topic).ok_or_else(|| {
+                    CommandError::new(Code::NamespaceUnknown, format!("there is no namespace {topic:?}"))
+                })?;
             serde_json::to_vec(namespace)
         };
         let json = json.map_err(|error| CommandError::new(Code::Internal, error.to_string()))?;

@@ -34,11 +34,7 @@ impl CommandError {
 
 impl From<Refused> for CommandError {
     fn from(refused: Refused) -> Self {
-        CommandError {
-            code: refused.error.code(),
-            message: refused.error.to_string(),
-            durable_at: refused.durable_at,
-        }
+        CommandError { code: refused.error.code(), message: refused.error.to_string(), durable_at: refused.durable_at }
     }
 }
 

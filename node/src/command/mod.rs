@@ -172,11 +172,7 @@ async fn carry_out(context: Arc<Context>, frame: Bytes) -> Finished {
     done.unwrap_or_else(|error| Finished::refused(header.request_id, header.verb, header.namespace.0, &error))
 }
 
-async fn run(
-    context: &Arc<Context>,
-    header: &RequestHeader,
-    body: RequestBody<'_>,
-) -> Result<Finished, CommandError> {
+async fn run(context: &Arc<Context>, header: &RequestHeader, body: RequestBody<'_>) -> Result<Finished, CommandError> {
     match &body {
         RequestBody::Info { topic } => return context.info(header.request_id, topic),
         RequestBody::Batch { items } => return batch::batch_later(context, header, items).await,

@@ -1,19 +1,20 @@
 //! One client's connection: hello, then its streams, each a task of its own, all within the connection's limits.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use outcrop_wire::frame::{begin_frame, end_frame};
 use outcrop_wire::hello::{STREAM_HELLO, STREAM_LANE, STREAM_SCAN, STREAM_SINGLE};
-use outcrop_wire::limits::{FORMAT_VERSION, LANES_MAX};
-use outcrop_wire::{Hello, NamespaceInfo, Welcome};
+use outcrop_wire::limits::FORMAT_VERSION;
+use outcrop_wire::reply::encode_error;
+use outcrop_wire::{Code, Hello, NamespaceInfo, ReplyHeader, Verb, Welcome};
 
 use super::large::LargeReplies;
 use super::session::Session;
 use super::{lane, scan, single};
-use crate::telemetry::metrics::Gauge;
+use crate::telemetry::metrics::{Counter, Gauge};
 
 /// Bytes of a hello, at most.
 const HELLO_BYTES_MAX: usize = 512;
@@ -32,6 +33,8 @@ pub enum CloseCode {
     TooManyConnections = 3,
     /// The peer's version isn't spoken here.
     Version = 4,
+    /// The connection has as many lanes as it may have.
+    TooManyStreams = 5,
 }
 
 impl CloseCode {
@@ -41,16 +44,53 @@ impl CloseCode {
     }
 }
 
+/// Streams of one connection, by kind.
+#[derive(Debug, Default)]
+struct Places {
+    lanes: AtomicUsize,
+    large: AtomicUsize,
+    scans: AtomicUsize,
+    greeted: AtomicBool,
+}
+
+/// One stream's place among those of its kind; given back when it is dropped.
+struct Place(Arc<Places>, fn(&Places) -> &AtomicUsize);
+
+impl Place {
+    /// A place, if there is one.
+    fn take(places: &Arc<Places>, kind: fn(&Places) -> &AtomicUsize, max: u16) -> Option<Self> {
+        let place = Place(places.clone(), kind);
+        (kind(places).fetch_add(1, Ordering::AcqRel) < usize::from(max)).then_some(place)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.1(&self.0).fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
 /// Serves a connection until it ends.
 pub async fn serve(session: Arc<Session>, connection: quinn::Connection, node_id: u64) {
-    let lanes = Arc::new(AtomicUsize::new(0));
+    let places = Arc::new(Places::default());
     let large = LargeReplies::new(connection.clone());
-    while let Ok((transmit, receive)) = connection.accept_bi().await {
+    let hello_timeout = tokio::time::sleep(session.limits.hello_timeout);
+    tokio::pin!(hello_timeout);
+    loop {
+        let (transmit, receive) = tokio::select! {
+            stream = connection.accept_bi() => match stream {
+                Ok(stream) => stream,
+                Err(_) => return,
+            },
+            () = &mut hello_timeout, if !places.greeted.load(Ordering::Acquire) => {
+                return connection.close(CloseCode::Protocol.code(), b"no hello in time");
+            }
+        };
         let stream = Stream {
             session: session.clone(),
             connection: connection.clone(),
             large: large.clone(),
-            lanes: lanes.clone(),
+            places: places.clone(),
             node_id,
         };
         // quinn bounds the streams of a connection, and so these tasks.
@@ -67,17 +107,8 @@ struct Stream {
     session: Arc<Session>,
     connection: quinn::Connection,
     large: LargeReplies,
-    lanes: Arc<AtomicUsize>,
+    places: Arc<Places>,
     node_id: u64,
-}
-
-/// Gives a lane's place back.
-struct LanePlace(Arc<AtomicUsize>);
-
-impl Drop for LanePlace {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
-    }
 }
 
 impl Stream {
@@ -85,25 +116,30 @@ impl Stream {
         let mut kind = [0; 1];
         let first = tokio::time::timeout(FIRST_BYTE_TIMEOUT, receive.read_exact(&mut kind)).await;
         first.map_err(|_| "it said nothing".to_owned())?.map_err(|error| error.to_string())?;
+        let (places, limits) = (self.places.clone(), self.session.limits.clone());
         match kind[0] {
             STREAM_HELLO => self.hello(transmit, receive).await,
             STREAM_LANE => {
-                let place = LanePlace(self.lanes.clone());
-                if self.lanes.fetch_add(1, Ordering::AcqRel) >= LANES_MAX {
+                let Some(_place) = Place::take(&places, |places| &places.lanes, limits.lanes_max) else {
+                    self.session.metrics.count(Counter::StreamsRefused);
                     // Fails only if the stream is over already.
-                    let _ = transmit.reset(CloseCode::Protocol.code());
-                    return Err(format!("a connection has at most {LANES_MAX} lanes"));
-                }
+                    let _ = transmit.reset(CloseCode::TooManyStreams.code());
+                    return Err(format!("a connection has at most {} lanes", limits.lanes_max));
+                };
                 let _counted = self.session.metrics.hold(Gauge::Lanes, 1);
-                let served = lane::serve(self.session, self.large, receive, transmit).await;
-                drop(place);
-                served
+                lane::serve(self.session, self.large, receive, transmit).await
             }
             STREAM_SINGLE => {
+                let Some(_place) = Place::take(&places, |places| &places.large, limits.large_streams_max) else {
+                    return self.too_many(transmit, Verb::Info, "requests on streams of their own").await;
+                };
                 let _counted = self.session.metrics.hold(Gauge::LargeStreams, 1);
                 single::serve(self.session, receive, transmit).await
             }
             STREAM_SCAN => {
+                let Some(_place) = Place::take(&places, |places| &places.scans, limits.scans_max) else {
+                    return self.too_many(transmit, Verb::Scan, "scans").await;
+                };
                 let _counted = self.session.metrics.hold(Gauge::Scans, 1);
                 scan::serve(self.session, receive, transmit).await
             }
@@ -113,6 +149,21 @@ impl Stream {
                 Err(message)
             }
         }
+    }
+
+    /// Refuses a stream that has a reply.
+    async fn too_many(&self, mut transmit: quinn::SendStream, verb: Verb, what: &str) -> Result<(), String> {
+        self.session.metrics.count(Counter::StreamsRefused);
+        let mut out = Vec::with_capacity(128);
+        let start = begin_frame(&mut out);
+        let message = format!("this connection has as many {what} under way as it may have");
+        encode_error(&ReplyHeader::new(0, verb, Code::TooManyStreams), &message, &mut out);
+        end_frame(&mut out, start);
+        transmit.write_chunk(Bytes::from(out)).await.map_err(|error| error.to_string())?;
+        // Fails only if the peer stopped the stream.
+        let _ = transmit.finish();
+        let _ = transmit.stopped().await;
+        Ok(())
     }
 
     async fn hello(&self, mut transmit: quinn::SendStream, receive: quinn::RecvStream) -> Result<(), String> {
@@ -125,6 +176,7 @@ impl Stream {
             }
         };
         let hello = Hello::decode(&frame).map_err(|error| error.to_string())?;
+        self.places.greeted.store(true, Ordering::Release);
         tracing::debug!(peer = %self.session.peer, agent = hello.agent, "a client said hello");
         let welcome = self.welcome();
         let mut out = Vec::with_capacity(256);
@@ -156,7 +208,7 @@ impl Stream {
         Welcome {
             version: FORMAT_VERSION,
             node_id: self.node_id,
-            lanes_max: LANES_MAX as u16,
+            lanes_max: self.session.limits.lanes_max,
             namespaces: namespaces.collect(),
         }
     }

@@ -86,7 +86,7 @@ pub async fn serve(
         if !lane.out.is_empty() {
             let full = lane.out.capacity().clamp(WRITE_BYTES, 4 * WRITE_BYTES);
             let bytes = std::mem::replace(&mut lane.out, Vec::with_capacity(full));
-                transmit.transmit(Bytes::from(bytes)).await.map_err(|error| error.to_string())?;
+            transmit.transmit(Bytes::from(bytes)).await.map_err(|error| error.to_string())?;
         }
     }
     transmit.finish();
@@ -96,6 +96,11 @@ pub async fn serve(
 impl Lane {
     fn busy(&self) -> bool {
         !self.under_way.is_empty() || self.waiting.len() > 0 || !self.out.is_empty()
+    }
+
+    /// Whether as much is under way as may be; then the lane isn't read.
+    fn is_full(&self) -> bool {
+        self.in_flight() >= (self.session.limits.lane_inflight_max as usize).min(LANE_INFLIGHT_MAX)
     }
 
     fn in_flight(&self) -> usize {
@@ -113,12 +118,12 @@ impl Lane {
 
     /// Carries out the frames that are here, until there is enough to write.
     fn take_frames<R: Receive>(&mut self, frames: &mut Frames<R>) -> Result<(), String> {
-        if self.in_flight() >= LANE_INFLIGHT_MAX {
+        if self.is_full() {
             return Ok(());
         }
         let mut began = Instant::now();
         let now_secs = self.session.now_secs();
-        while self.out.len() < WRITE_BYTES && self.in_flight() < LANE_INFLIGHT_MAX {
+        while self.out.len() < WRITE_BYTES && !self.is_full() {
             let Some(frame) = frames.next_here().map_err(|error| error.to_string())? else { break };
             began = self.take_frame(frame, began, now_secs);
         }
@@ -174,7 +179,7 @@ impl Lane {
 
     /// Waits for a frame, a finished request, a sync or a deadline; whether the lane is still open.
     async fn wait<R: Receive>(&mut self, frames: &mut Frames<R>, open: bool) -> Result<bool, String> {
-        let room = open && self.in_flight() < LANE_INFLIGHT_MAX;
+        let room = open && !self.is_full();
         let deadline = self.waiting.next_deadline();
         let mut finished = None;
         let mut still_open = open;

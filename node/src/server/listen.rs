@@ -11,6 +11,7 @@ use super::connection::{self, CloseCode};
 use super::session::Session;
 use super::transport::{WindowBudget, record_connection};
 use crate::command::Context;
+use crate::options::LimitOptions;
 use crate::telemetry::metrics::{Counter, Gauge};
 use crate::telemetry::{WorkerMetrics, WorkerTracer};
 use crate::world::Clock;
@@ -26,12 +27,8 @@ pub struct Shared {
     pub clock: Arc<dyn Clock>,
     /// The node's identity.
     pub node_id: u64,
-    /// Connections, at most.
-    pub connections_max: usize,
-    /// Handshakes under way above which a client has to prove its address first.
-    pub handshakes_retry_above: usize,
-    /// Handshakes under way, at most.
-    pub handshakes_max: usize,
+    /// Bounds of connections and streams.
+    pub limits: Arc<LimitOptions>,
     /// Connections now, on all workers.
     pub connections: AtomicUsize,
     /// Handshakes now, on all workers.
@@ -59,12 +56,7 @@ impl Drop for Counted {
 }
 
 /// Takes connections in until the node closes.
-pub async fn serve(
-    shared: Arc<Shared>,
-    endpoint: quinn::Endpoint,
-    metrics: WorkerMetrics,
-    tracer: Arc<WorkerTracer>,
-) {
+pub async fn serve(shared: Arc<Shared>, endpoint: quinn::Endpoint, metrics: WorkerMetrics, tracer: Arc<WorkerTracer>) {
     let mut closing = shared.closing.clone();
     loop {
         let incoming = tokio::select! {
@@ -81,12 +73,15 @@ pub async fn serve(
 /// Refuses, asks for proof of address, or takes a connection in.
 fn admit(shared: &Arc<Shared>, incoming: quinn::Incoming, metrics: &WorkerMetrics, tracer: &Arc<WorkerTracer>) {
     let handshakes = shared.handshakes.load(Ordering::Acquire);
-    let full = shared.connections.load(Ordering::Acquire) + handshakes >= shared.connections_max;
-    if full || handshakes >= shared.handshakes_max || shared.context.is_draining() {
+    let full = shared.connections.load(Ordering::Acquire) + handshakes >= shared.limits.connections_max as usize;
+    if full || handshakes >= shared.limits.handshakes_max as usize || shared.context.is_draining() {
         metrics.count(Counter::ConnectionsRefused);
         return incoming.refuse();
     }
-    if handshakes >= shared.handshakes_retry_above && !incoming.remote_address_validated() && incoming.may_retry() {
+    if handshakes >= shared.limits.handshakes_retry_above as usize
+        && !incoming.remote_address_validated()
+        && incoming.may_retry()
+    {
         metrics.count(Counter::Retries);
         if let Err(error) = incoming.retry() {
             tracing::debug!(%error, "a retry could not be sent");
@@ -134,6 +129,7 @@ async fn serve_connection(
         context: shared.context.clone(),
         metrics: metrics.clone(),
         tracer,
+        limits: shared.limits.clone(),
         clock: shared.clock.clone(),
         peer,
     };

@@ -8,6 +8,7 @@ use outcrop_wire::{Code, RequestBody, Verb};
 use tokio::time::Instant;
 
 use crate::command::Context;
+use crate::options::LimitOptions;
 use crate::telemetry::metrics::Counter;
 use crate::telemetry::span::{Ending, Stage};
 use crate::telemetry::{RequestSpan, WorkerMetrics, WorkerTracer};
@@ -21,6 +22,8 @@ pub struct Session {
     pub metrics: WorkerMetrics,
     /// Makes spans.
     pub tracer: Arc<WorkerTracer>,
+    /// Bounds of connections and streams.
+    pub limits: Arc<LimitOptions>,
     /// The wall clock.
     pub clock: Arc<dyn Clock>,
     /// Who is at the other end, for logs.

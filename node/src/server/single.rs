@@ -1,6 +1,7 @@
 //! A stream for one request and its reply: large values, both ways, without a copy of our own.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use outcrop_wire::frame::LENGTH_BYTES;
@@ -13,6 +14,9 @@ use super::session::Session;
 use crate::command::answer::{Finished, Wait};
 use crate::command::{Step, execute};
 
+/// A frame may take this long to come: it holds memory meanwhile.
+const RECEIVE_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// Serves one request.
 pub async fn serve(
     session: Arc<Session>,
@@ -21,7 +25,8 @@ pub async fn serve(
 ) -> Result<(), String> {
     let began = Instant::now();
     let mut prefix = [0; LENGTH_BYTES];
-    receive.read_exact(&mut prefix).await.map_err(|error| error.to_string())?;
+    let first = tokio::time::timeout(RECEIVE_TIMEOUT, receive.read_exact(&mut prefix)).await;
+    first.map_err(|_| "its length didn't come in time".to_owned())?.map_err(|error| error.to_string())?;
     let len = u32::from_le_bytes(prefix) as usize;
     if len > FRAME_BYTES_MAX {
         let message = format!("a frame of {len} bytes is over the limit of {FRAME_BYTES_MAX}");
@@ -34,14 +39,8 @@ pub async fn serve(
         true => Some(session.context.large_memory(len).await.map_err(|error| error.message)?),
         false => None,
     };
-    let mut frame = Vec::with_capacity(len);
-    while frame.len() < len {
-        match receive.read_chunk(len - frame.len(), true).await.map_err(|error| error.to_string())? {
-            Some(chunk) => frame.extend_from_slice(&chunk.bytes),
-            None => return Err(format!("the stream ended {} bytes before the end of its frame", len - frame.len())),
-        }
-    }
-    let frame = Bytes::from(frame);
+    let whole = tokio::time::timeout(RECEIVE_TIMEOUT, read_frame(&mut receive, len)).await;
+    let frame = whole.map_err(|_| "its frame didn't come in time".to_owned())??;
     let span = session.span(&frame, began);
     let _under_way = UnderWay::new(&session);
     let mut content = Vec::with_capacity(128);
@@ -54,6 +53,17 @@ pub async fn serve(
     let finished = until_durable(&session, verb, request_id, finished, deadline).await;
     session.record(verb, finished.code, began.elapsed(), len, finished.byte_len(), span);
     write(&mut transmit, finished).await
+}
+
+async fn read_frame(receive: &mut quinn::RecvStream, len: usize) -> Result<Bytes, String> {
+    let mut frame = Vec::with_capacity(len);
+    while frame.len() < len {
+        match receive.read_chunk(len - frame.len(), true).await.map_err(|error| error.to_string())? {
+            Some(chunk) => frame.extend_from_slice(&chunk.bytes),
+            None => return Err(format!("the stream ended {} bytes before the end of its frame", len - frame.len())),
+        }
+    }
+    Ok(Bytes::from(frame))
 }
 
 /// Waits until what a reply rests on is durable; else its fate is unknown, and so it is said.

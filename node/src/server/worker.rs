@@ -114,4 +114,3 @@ pub fn worker_count(configured: usize) -> usize {
         count => count,
     }
 }
-

@@ -78,10 +78,8 @@ impl Namespace {
                     Engine::Pread => EngineChoice::Pread,
                 };
                 let options = DeviceOptions { create_bytes: Some(*bytes), engine, ..DeviceOptions::default() };
-                let (device, _) = open_device(device, &options).map_err(|error| OpenError::Device {
-                    namespace: policy.name.clone(),
-                    reason: error.to_string(),
-                })?;
+                let (device, _) = open_device(device, &options)
+                    .map_err(|error| OpenError::Device { namespace: policy.name.clone(), reason: error.to_string() })?;
                 Ok(device)
             }
         }

@@ -98,12 +98,9 @@ impl Scanner {
                 return Err(ScanError::Cursor);
             }
             Some(cursor) => cursor,
-            None => Cursor {
-                log_id: log_id(&namespace),
-                start_lsn: namespace.log.head().0,
-                position_lsn: 0,
-                emitted: 0,
-            },
+            None => {
+                Cursor { log_id: log_id(&namespace), start_lsn: namespace.log.head().0, position_lsn: 0, emitted: 0 }
+            }
         };
         Ok(Scanner { namespace, filter, set: None, cursor, segment: None, seen_end: Lsn(0) })
     }

@@ -69,8 +69,7 @@ impl Namespace {
         // Every record logged from here on stays, even one that gets in before the marker itself.
         let before_lsn = self.log.head().0;
         let marker = Marker { set: set_name.to_owned(), before_lsn };
-        let appended =
-            self.log.append(&[&marker.encode()], AppendKind::Delete).map_err(|error| self.refusal(error))?;
+        let appended = self.log.append(&[&marker.encode()], AppendKind::Delete).map_err(|error| self.refusal(error))?;
         self.sets.set_truncated_before(set, before_lsn);
         markers.push(marker);
         Ok(appended.end)
