@@ -389,7 +389,7 @@ impl Table {
     }
 
     /// Brings the table into the processor's cache: reads that don't wait for one another, unlike those of the walk
-    /// that follows, which would be three times as slow.
+    /// that follows.
     fn fetch(&self) {
         let words = self.chunks.iter().flat_map(|slots| slots.iter().step_by(2)).map(Slot::first_word);
         std::hint::black_box(words.fold(0, std::ops::BitXor::bitxor));
