@@ -293,7 +293,7 @@ impl Client {
         } else {
             self.call_lane(&link, lane, &header, &body, deadline).await?
         };
-        let answer = Answer::parse(reply).map_err(Failure::Here)?;
+        let answer = Answer::parse(reply).map_err(|error| Failure::Lost(Lost::Protocol(error.to_string())))?;
         if answer.header.code == Code::Draining {
             link.retire();
         }
@@ -512,7 +512,11 @@ impl Attempts<'_> {
             Failure::Unavailable(Unavailable::Closed) => (ClientError::closed("the client was closed"), false),
             Failure::Unavailable(Unavailable::Deadline) => (self.late("no connection"), false),
             Failure::Unavailable(Unavailable::Connect(failure)) => (connect_error(failure), false),
-            Failure::Lost(Lost::Protocol(message)) => (ClientError::Protocol(message), false),
+            Failure::Lost(Lost::Protocol(message)) => {
+                // An answer came that says something this client doesn't know: the fate of a write is as unknown.
+                self.unknown |= self.outgoing.writes;
+                (ClientError::Protocol(message), false)
+            }
             Failure::Lost(Lost::Unsent(message)) => {
                 let late = Instant::now() >= self.deadline;
                 (if late { self.late(&message) } else { ClientError::closed(message) }, true)
@@ -548,6 +552,7 @@ impl Attempts<'_> {
     fn after_unknown(&self, error: ClientError) -> ClientError {
         match error {
             error if !self.unknown || matches!(error, ClientError::Indeterminate { .. }) => error,
+            error if self.made == 1 => ClientError::Indeterminate { message: error.to_string() },
             error => ClientError::Indeterminate {
                 message: format!("an attempt's reply was lost, and the next one was told: {error}"),
             },

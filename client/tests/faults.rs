@@ -168,6 +168,18 @@ async fn bytes_that_are_no_reply_end_the_connection_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn a_code_from_the_future_leaves_a_writes_fate_unknown() {
+    let node = FaultyNode::start();
+    let client = node.client().await;
+    node.inject([Fault::UnknownCode, Fault::UnknownCode]);
+    let error = client.set_bytes(&key(1), b"x", Ttl::Default).await.expect_err("not understood");
+    assert!(matches!(&error, ClientError::Indeterminate { message } if message.contains("60000")), "{error}");
+    let error = client.get_bytes(&key(1)).await.expect_err("not understood");
+    assert!(matches!(&error, ClientError::Protocol(message) if message.contains("60000")), "{error}");
+    assert_eq!(client.get_bytes(&key(1)).await.expect("the connection lives").as_deref(), Some(&b"x"[..]));
+}
+
+#[tokio::test]
 async fn replies_on_streams_of_their_own_find_their_callers() {
     let node = FaultyNode::start();
     let client = node.client().await;

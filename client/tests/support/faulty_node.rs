@@ -4,7 +4,7 @@
 //! - the reply is never sent; it comes late; it comes in another order than the requests
 //! - the request is refused with any code, without being carried out
 //! - the connection is closed before the request is carried out, or after it and before the reply
-//! - the reply is a frame that can't be, or one to a request that nobody sent
+//! - the reply is a frame that can't be, has a code that nobody knows, or is one to a request that nobody sent
 //! - the reply comes on a stream of its own
 //!
 //! And at any time: the session is ended, all connections are closed, packets are no longer answered.
@@ -48,6 +48,8 @@ pub enum Fault {
     CloseAfter,
     /// A reply with a length over every limit.
     Garbage,
+    /// Carried out, answered with a code from the future.
+    UnknownCode,
     /// A reply to an id that isn't under way.
     WrongId,
     /// Carried out, answered on a stream of its own.
@@ -286,6 +288,7 @@ impl Server {
             Fault::CloseAfter => return connection.close(0_u32.into(), b"fault"),
             Fault::Late(pause) => tokio::time::sleep(pause).await,
             Fault::Garbage => reply = vec![255; 64],
+            Fault::UnknownCode => reply[start + 8..start + 10].copy_from_slice(&60_000_u16.to_le_bytes()),
             Fault::WrongId => {
                 let wrong = peek_request_id(&frame).expect("decoded above") + 900;
                 reply[start + 4..start + 8].copy_from_slice(&wrong.to_le_bytes());
