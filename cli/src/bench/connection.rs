@@ -17,10 +17,10 @@ use outcrop_wire::RequestBody;
 use outcrop_wire::reply::REPLY_HEADER_BYTES;
 use thiserror::Error;
 
-use super::args::Plan;
 use super::clock::{Clock, FineTimer};
 use super::encode::Encoder;
 use super::mix::Kind;
+use super::plan::Plan;
 use super::request_loop::{Outcome, RequestLoop, Step, Tallies};
 use super::scans::{ShortScan, short_scan};
 use super::values::Values;

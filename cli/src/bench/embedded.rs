@@ -16,7 +16,8 @@ use thiserror::Error;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
-use super::args::{BenchArgs, Plan};
+use super::args::BenchArgs;
+use super::plan::Plan;
 use super::sizes::{SizeError, parse_bytes};
 
 /// Replay of a large log takes its time.

@@ -9,8 +9,8 @@ use outcrop_wire::request::BatchItem;
 use outcrop_wire::{BinSelection, Code, KeyRef, NamespaceId, PutMode, RequestBody, Ttl, UserKeyRef};
 use rand::RngExt;
 
-use super::args::{KeyType, Plan};
 use super::mix::Kind;
+use super::plan::{KeyType, Plan};
 use super::request_loop::{Order, Outcome, RequestLoop, Tallies};
 use super::values::{Shape, Values};
 

@@ -7,9 +7,9 @@ use comfy_table::{CellAlignment, Table, presets};
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
-use super::args::{Pacing, Plan};
 use super::live::grouped;
 use super::node_stats::NodeFigures;
+use super::plan::{Pacing, Plan};
 use super::tally::Tally;
 
 /// A generator that was later than this in 1% of its requests isn't one to believe.

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use outcrop_client::{Client, ClientError, RecordView, ScanOptions};
 use outcrop_wire::limits::PARTITIONS;
 
-use super::args::Plan;
 use super::connection::Shared;
 use super::encode::{MISMATCH, number_of};
 use super::mix::Kind;
+use super::plan::Plan;
 use super::request_loop::{CONNECTION_LOST, Outcome};
 use super::values::Values;
 

@@ -12,12 +12,12 @@ use rand::rngs::Xoshiro256PlusPlus as Prng;
 use thiserror::Error;
 use tokio::sync::mpsc;
 
-use super::args::{Pacing, Plan};
 use super::clock::Clock;
 use super::connection::{Connection, ConnectionError, Shared};
 use super::keys::{Chooser, Inserts};
 use super::mix::Mix;
 use super::pace::{Pacer, Schedule};
+use super::plan::{Pacing, Plan};
 use super::request_loop::{Bounds, RequestLoop, Source, Tallies};
 use super::scans::scan_all;
 use super::values::Values;
