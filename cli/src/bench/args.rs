@@ -321,6 +321,8 @@ impl BenchArgs {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use clap::Parser;
 
     use super::super::mix::Kind;
