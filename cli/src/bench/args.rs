@@ -14,6 +14,8 @@ use super::sizes::{SizeError, Sizes};
 
 const CONNECTIONS_MAX: u32 = 10_000;
 const THREADS_MAX: u32 = 256;
+/// Requests under way of a load that comes before what is measured, at least.
+const LOAD_IN_FLIGHT_MIN: u32 = 256;
 /// Bytes of values that a connection may have under way in both directions at once.
 const UNDER_WAY_BYTES_MAX: u64 = 8 << 20;
 
@@ -281,6 +283,8 @@ impl BenchArgs {
             key_type: self.key_type,
             connections: within("connections", self.connections, 1, CONNECTIONS_MAX)?,
             in_flight,
+            // A load that isn't what is measured shouldn't take an hour because few requests are to be under way later.
+            load_in_flight: if self.load { in_flight } else { in_flight.max(LOAD_IN_FLIGHT_MIN) },
             threads: within("threads", self.threads, 1, THREADS_MAX.min(self.connections.max(1)))?,
             pacing,
             duration: parse_time(self.duration.as_deref().unwrap_or(if ops_max.is_some() { "24h" } else { "30s" }))?,

@@ -63,7 +63,7 @@ pub fn number_of(key: UserKeyRef<'_>) -> Option<u64> {
 impl Encoder {
     /// For a connection on which the namespace has this number.
     pub fn new(plan: Arc<Plan>, values: Values, namespace: NamespaceId) -> Self {
-        let sent = vec![Sent::default(); plan.in_flight as usize];
+        let sent = vec![Sent::default(); plan.in_flight.max(plan.load_in_flight) as usize];
         Encoder { plan, values, namespace, text: String::new(), batch_texts: Vec::new(), sent }
     }
 

@@ -92,6 +92,8 @@ pub struct Plan {
     pub connections: u32,
     /// Requests under way on each.
     pub in_flight: u32,
+    /// The same while loading.
+    pub load_in_flight: u32,
     /// Threads.
     pub threads: u32,
     /// When requests go.

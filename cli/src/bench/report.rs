@@ -259,14 +259,10 @@ impl PhaseReport {
         let columns = header.len();
         table.set_header(header);
         for row in &self.operations {
-            let mut cells = vec![
-                row.operation.to_owned(),
-                grouped(row.ops),
-                grouped(row.failures),
-                grouped(row.ops_per_sec as u64),
-            ];
+            let mut cells =
+                vec![row.operation.to_owned(), grouped(row.ops), grouped(row.failures), rate(row.ops_per_sec)];
             if many {
-                cells.push(grouped(row.records_per_sec as u64));
+                cells.push(rate(row.records_per_sec));
             }
             cells.push(format!("{:.1}", row.bytes_per_sec / 1e6));
             let latency = row.latency;
@@ -335,6 +331,11 @@ impl PhaseReport {
             node.cache_hit_ratio * 100.0
         );
     }
+}
+
+/// A rate as tables show it: whole, but for slow ones.
+fn rate(per_sec: f64) -> String {
+    if per_sec < 100.0 { format!("{per_sec:.2}") } else { grouped(per_sec as u64) }
 }
 
 #[cfg(test)]

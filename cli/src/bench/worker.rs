@@ -249,7 +249,7 @@ fn request_loop(plan: &Plan, phase: &Phase, place: u32) -> RequestLoop {
             let bounds =
                 Bounds { measure_from_ns: 0, stop_at_ns: give_up_ns, drain_until_ns: give_up_ns, ops_max: None };
             let source = Source::Load { next: place.into(), stride, end: plan.records };
-            RequestLoop::new(bounds, Pacer::Closed, source, plan.in_flight, seed(plan, place, 3))
+            RequestLoop::new(bounds, Pacer::Closed, source, plan.load_in_flight, seed(plan, place, 3))
         }
     }
 }
