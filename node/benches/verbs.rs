@@ -64,7 +64,7 @@ fn run(context: &Arc<Context>, name: &str, per_request: usize, frames: &[Bytes])
     let mut round = || {
         for frame in frames {
             out.clear();
-            if let Step::Later { .. } = execute(context, frame, now_secs, &mut out) {
+            if let Step::Later { .. } = execute(context, frame, None, now_secs, &mut out) {
                 later += 1;
             }
             black_box(&out);
@@ -118,7 +118,7 @@ async fn main() {
     // Loading fills segments faster than one task prepares them; the flusher gets its turns here.
     for frames in in_order.chunks(1_000) {
         let mut out = Vec::new();
-        frames.iter().for_each(|frame| drop(execute(&context, frame, SystemClock.now_secs(), &mut out)));
+        frames.iter().for_each(|frame| drop(execute(&context, frame, None, SystemClock.now_secs(), &mut out)));
         tokio::task::yield_now().await;
     }
     let of = |make: &dyn Fn(i64) -> Bytes| scattered(REQUESTS).map(make).collect::<Vec<_>>();
@@ -139,17 +139,15 @@ async fn main() {
     run(&context, "put (replace, 11 bins)", 1, &of(&put_bins)[..20_000]);
     let add = vec![Operation::Add { bin: "n".into(), amount: Value::Int(1) }];
     let add = archive_operations(&add).expect("within the limits");
-    let operate = |n| {
-        frame(&RequestBody::Operate { key: key(n % 1_000), if_generation: None, ttl: Ttl::Keep, operations: &add })
-    };
+    let operate =
+        |n| frame(&RequestBody::Operate { key: key(n % 1_000), if_generation: None, ttl: Ttl::Keep, operations: &add });
     let mut out = Vec::new();
-    (0..1_000).for_each(|n| drop(execute(&context, &put_bins(n), SystemClock.now_secs(), &mut out)));
+    (0..1_000).for_each(|n| drop(execute(&context, &put_bins(n), None, SystemClock.now_secs(), &mut out)));
     run(&context, "operate (add, 11 bins)", 1, &of(&operate)[..20_000]);
     let names = vec!["bin3", "n"];
     let some = |n| frame(&RequestBody::Get { key: key(n % 1_000), bins: BinSelection::Named(names.clone()) });
     run(&context, "get (2 of 11 bins)", 1, &of(&some));
-    let touch =
-        |n| frame(&RequestBody::Touch { key: key(n % 1_000), if_generation: None, ttl: Ttl::Secs(1_000) });
+    let touch = |n| frame(&RequestBody::Touch { key: key(n % 1_000), if_generation: None, ttl: Ttl::Secs(1_000) });
     run(&context, "touch", 1, &of(&touch)[..20_000]);
     let delete = |n| frame(&RequestBody::Delete { key: key(n), if_generation: None });
     run(&context, "delete (or not found)", 1, &of(&delete)[..20_000]);

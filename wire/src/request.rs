@@ -397,6 +397,17 @@ pub fn peek_header(frame: &[u8]) -> Option<RequestHeader> {
     decode_header(frame).ok().map(|(header, _)| header)
 }
 
+/// Verb, namespace and key of a frame whose request is about one record, without the rest; `None` for any other.
+pub fn peek_key(frame: &[u8]) -> Option<(Verb, NamespaceId, KeyRef<'_>)> {
+    let (header, mut reader) = decode_header(frame).ok()?;
+    match header.verb {
+        Verb::Get | Verb::Exists | Verb::Put | Verb::Delete | Verb::Touch | Verb::Operate => {
+            Some((header.verb, header.namespace, KeyRef::decode(&mut reader).ok()?))
+        }
+        Verb::Batch | Verb::Scan | Verb::Truncate | Verb::Info => None,
+    }
+}
+
 fn decode_header(frame: &[u8]) -> Result<(RequestHeader, Reader<'_>), RequestError> {
     let mut reader = Reader::new(frame);
     let request_id = reader.u32("request id")?;

@@ -7,11 +7,12 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use outcrop_wire::frame::{begin_frame, end_frame};
 use outcrop_wire::limits::BATCH_REPLY_BYTES_MAX;
 use outcrop_wire::request::{BatchItem, encode_request};
-use outcrop_wire::{Code, ReplyHeader, RequestBody, RequestHeader, Verb};
+use outcrop_wire::{Code, KeyRef, ReplyHeader, RequestBody, RequestHeader, Verb};
 
 use super::answer::{Finished, Now, Wait, refuse};
 use super::context::Context;
 use super::error::CommandError;
+use super::warm::{RUN_MAX, Warmth};
 use super::{execute_later, execute_now};
 
 /// Requests of one batch that wait for the device at the same time.
@@ -27,17 +28,22 @@ pub fn batch_now(
     out: &mut Vec<u8>,
 ) -> Now {
     let RequestBody::Batch { items } = body else { return Now::Later };
-    if items.iter().any(|item| item.body.verb().writes()) {
+    if items.iter().any(|item| key_of(&item.body).is_none()) {
         return Now::Later;
     }
     let start = out.len();
     ReplyHeader::new(header.request_id, Verb::Batch, Code::Ok).encode(out);
     out.extend_from_slice(&(items.len() as u16).to_le_bytes());
     let mut waits = Waits::default();
-    for item in items {
+    let mut warmth = Warmth::default();
+    for (place, item) in items.iter().enumerate() {
+        if place % RUN_MAX == 0 {
+            let run = &items[place..items.len().min(place + RUN_MAX)];
+            warmth.keys(context, run.iter().filter_map(|item| Some((item.namespace, key_of(&item.body)?))));
+        }
         let frame = begin_frame(out);
-        let item_header = item_header(header, item);
-        match execute_now(context, &item_header, &item.body, now_secs, out) {
+        let (item_header, digest) = (item_header(header, item), warmth.digest(place % RUN_MAX));
+        match execute_now(context, &item_header, &item.body, digest, now_secs, out) {
             Now::Done { wait, .. } if waits.add(wait) && out.len() - start <= BATCH_REPLY_BYTES_MAX => {
                 end_frame(out, frame);
             }
@@ -48,6 +54,14 @@ pub fn batch_now(
         }
     }
     Now::Done { code: Code::Ok, wait: waits.one }
+}
+
+/// The key of an item that only reads.
+fn key_of<'a>(body: &RequestBody<'a>) -> Option<KeyRef<'a>> {
+    match body {
+        RequestBody::Get { key, .. } | RequestBody::Exists { key } => Some(*key),
+        _ => None,
+    }
 }
 
 /// What a batch's replies rest on: one log, or the batch is done by [`batch_later`].
@@ -91,7 +105,7 @@ pub async fn batch_later(
         let item_header = item_header(header, item);
         let mut out = Vec::with_capacity(64);
         let now_secs = context.namespaces.first().map_or(0, |namespace| namespace.clock.now_secs());
-        match execute_now(context, &item_header, &item.body, now_secs, &mut out) {
+        match execute_now(context, &item_header, &item.body, None, now_secs, &mut out) {
             Now::Done { code, wait } => {
                 let finished = Finished::small(code, out, wait);
                 settle(header, item, finished, &mut replies[place], &mut waits, &mut bytes_left);
@@ -116,7 +130,9 @@ pub async fn batch_later(
     for wait in waits {
         if let Some(namespace) = context.namespaces.get(usize::from(wait.namespace)) {
             namespace.log.wait_durable(wait.end).await.map_err(|error| {
-                CommandError::new(Code::DevicePoisoned, format!("writes of the batch may be lost: {error}"))
+                let writes = items.iter().any(|item| item.body.verb().writes());
+                let code = if writes { Code::Indeterminate } else { Code::DevicePoisoned };
+                CommandError::new(code, format!("what the batch did or saw may be lost: {error}"))
             })?;
         }
     }

@@ -12,7 +12,7 @@ use crate::index::Entry;
 
 /// `get` from memory.
 pub fn get_now(request: &Request<'_>, key: KeyRef<'_>, bins: &BinSelection<'_>, out: &mut Vec<u8>) -> Now {
-    let digest = key.digest();
+    let digest = request.digest_of(key);
     let start = out.len();
     let mut failed = None;
     let mut large = false;
@@ -111,7 +111,7 @@ pub async fn get_later(
 
 /// `exists`: the index alone knows.
 pub fn exists_now(request: &Request<'_>, key: KeyRef<'_>, out: &mut Vec<u8>) -> Now {
-    let lookup = request.namespace.lookup(&key.digest(), request.now_secs);
+    let lookup = request.namespace.lookup(&request.digest_of(key), request.now_secs);
     let namespace = request.namespace_number();
     let Some(entry) = lookup.entry else {
         return refuse(request.id, Verb::Exists, namespace, &CommandError::not_found(lookup.durable_at), out);

@@ -15,6 +15,7 @@ pub mod operate;
 pub mod projection;
 pub mod put;
 pub mod route;
+pub mod warm;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -22,7 +23,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use outcrop_wire::request::{decode_request, peek_request_id};
-use outcrop_wire::{Code, RequestBody, RequestHeader, Verb};
+use outcrop_wire::{Code, Digest, KeyRef, RequestBody, RequestHeader, Verb};
 
 use crate::store::Namespace;
 use answer::{Finished, Now, Wait, refuse};
@@ -41,12 +42,19 @@ pub struct Request<'a> {
     pub id: u32,
     /// The wall clock when it came, seconds since 1970.
     pub now_secs: u32,
+    /// Its key's digest, if that has been worked out already.
+    pub digest: Option<Digest>,
 }
 
 impl Request<'_> {
     /// Its namespace's number.
     pub fn namespace_number(&self) -> u16 {
         self.namespace.id.0
+    }
+
+    /// The digest of its key.
+    pub fn digest_of(&self, key: KeyRef<'_>) -> Digest {
+        self.digest.unwrap_or_else(|| key.digest())
     }
 }
 
@@ -74,8 +82,14 @@ pub enum Step {
 }
 
 /// Carries out the request in `frame`; its reply's content is appended to `out` (without a frame's length) if it could
-/// be done at once.
-pub fn execute(context: &Arc<Context>, frame: &Bytes, now_secs: u32, out: &mut Vec<u8>) -> Step {
+/// be done at once. `digest` is its key's, if that has been worked out already (see [`warm`]).
+pub fn execute(
+    context: &Arc<Context>,
+    frame: &Bytes,
+    digest: Option<Digest>,
+    now_secs: u32,
+    out: &mut Vec<u8>,
+) -> Step {
     let (header, body) = match decode_request(frame) {
         Ok(decoded) => decoded,
         Err(error) => {
@@ -85,7 +99,7 @@ pub fn execute(context: &Arc<Context>, frame: &Bytes, now_secs: u32, out: &mut V
             return Step::Done { verb: None, code: error.code, wait: None };
         }
     };
-    match execute_now(context, &header, &body, now_secs, out) {
+    match execute_now(context, &header, &body, digest, now_secs, out) {
         Now::Done { code, wait } => Step::Done { verb: Some(header.verb), code, wait },
         Now::Later => Step::Later { header, reply: execute_later(context.clone(), frame.clone()) },
     }
@@ -96,6 +110,7 @@ pub fn execute_now(
     context: &Arc<Context>,
     header: &RequestHeader,
     body: &RequestBody<'_>,
+    digest: Option<Digest>,
     now_secs: u32,
     out: &mut Vec<u8>,
 ) -> Now {
@@ -113,7 +128,7 @@ pub fn execute_now(
         Ok(namespace) => namespace,
         Err(error) => return refuse(header.request_id, header.verb, 0, &error, out),
     };
-    let request = Request { context, namespace, id: header.request_id, now_secs };
+    let request = Request { context, namespace, id: header.request_id, now_secs, digest };
     let refusal = |error: &CommandError, out: &mut Vec<u8>| {
         refuse(header.request_id, header.verb, header.namespace.0, error, out)
     };
@@ -183,7 +198,7 @@ async fn run(context: &Arc<Context>, header: &RequestHeader, body: RequestBody<'
     }
     let namespace = route::namespace(context, header.namespace)?;
     let now_secs = namespace.clock.now_secs();
-    let request = Request { context, namespace, id: header.request_id, now_secs };
+    let request = Request { context, namespace, id: header.request_id, now_secs, digest: None };
     let mut content = Vec::with_capacity(128);
     let now = match &body {
         RequestBody::Get { key, bins } => return get::get_later(&request, key.digest(), bins).await,

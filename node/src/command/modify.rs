@@ -10,7 +10,7 @@ use super::Request;
 use super::answer::{Now, Wait, committed, refuse};
 use super::commit::{Change, commit, commit_now};
 use super::error::CommandError;
-use super::operate::{Outcome, apply};
+use super::operate::{Outcome, apply_owned};
 use super::projection::merge;
 use super::put::{Put, is_later};
 use crate::store::read::{Lookup, Stored};
@@ -101,9 +101,11 @@ impl<'a> Modify<'a> {
             }
             Modify::Operate { ttl, operations, .. } => {
                 let bins: Option<Bins> = archive.map(decode_bins).transpose()?;
-                let applied = apply(bins.as_ref(), operations)
+                let applied = apply_owned(bins, operations)
                     .map_err(|error| CommandError::new(error.code(), error.to_string()))?;
                 let results = archive_values(&applied.results)?;
+                // A record made anew after a `Delete` has no time to live that it could keep.
+                let ttl = &if applied.recreated && *ttl == Ttl::Keep { Ttl::Default } else { *ttl };
                 Ok(match applied.outcome {
                     Outcome::Write(bins) => {
                         Decision::Put { archive: archive_bins(&bins)?, ttl: *ttl, results: Some(results) }
@@ -134,7 +136,7 @@ enum Changed {
 
 /// Modifies a record that is in memory (or isn't there), if its key has no line.
 pub fn modify_now(request: &Request<'_>, key: KeyRef<'_>, modify: &Modify<'_>, out: &mut Vec<u8>) -> Now {
-    let (digest, namespace) = (key.digest(), request.namespace_number());
+    let (digest, namespace) = (request.digest_of(key), request.namespace_number());
     if request.context.keys.busy(namespace, digest) {
         return Now::Later;
     }

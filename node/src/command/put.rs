@@ -53,7 +53,7 @@ pub fn put_now(request: &Request<'_>, put: &Put<'_>, out: &mut Vec<u8>) -> Now {
         return refuse(request.id, Verb::Put, namespace, &error.into(), out);
     }
     let change = Change::Put { archive: put.archive, ttl: put.ttl };
-    match commit_now(request.namespace, &put.key.digest(), put.key, change, put.expect()) {
+    match commit_now(request.namespace, &request.digest_of(put.key), put.key, change, put.expect()) {
         Ok(done) => committed(request.id, Verb::Put, namespace, &done, out),
         Err(refused) if is_later(&refused) => Now::Later,
         Err(refused) => refuse(request.id, Verb::Put, namespace, &CommandError::from(refused), out),
@@ -64,7 +64,7 @@ pub fn put_now(request: &Request<'_>, put: &Put<'_>, out: &mut Vec<u8>) -> Now {
 pub fn delete_now(request: &Request<'_>, key: KeyRef<'_>, if_generation: Option<u32>, out: &mut Vec<u8>) -> Now {
     let namespace = request.namespace_number();
     let expect = Expect { presence: Presence::Must, if_generation, seen: None };
-    match commit_now(request.namespace, &key.digest(), key, Change::Delete, expect) {
+    match commit_now(request.namespace, &request.digest_of(key), key, Change::Delete, expect) {
         Ok(done) => committed(request.id, Verb::Delete, namespace, &done, out),
         Err(refused) if is_later(&refused) => Now::Later,
         Err(refused) => refuse(request.id, Verb::Delete, namespace, &CommandError::from(refused), out),

@@ -11,7 +11,7 @@ use futures_util::FutureExt;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use outcrop_wire::frame::{begin_frame, end_frame};
 use outcrop_wire::limits::{LANE_FRAME_BYTES_MAX, LANE_INFLIGHT_MAX, LANE_VALUE_BYTES_MAX};
-use outcrop_wire::{RequestHeader, Verb};
+use outcrop_wire::{Digest, RequestHeader, Verb};
 use tokio::time::Instant;
 
 use super::frames::Frames;
@@ -20,6 +20,7 @@ use super::large::LargeReplies;
 use super::session::Session;
 use super::waiting::{Held, Waiting};
 use crate::command::answer::Finished;
+use crate::command::warm::{RUN_MAX, Warmth};
 use crate::command::{Step, execute};
 use crate::telemetry::RequestSpan;
 
@@ -46,6 +47,9 @@ struct Lane {
     out: Vec<u8>,
     /// Requests under way that the node knows of.
     told: usize,
+    /// Frames that are carried out one after the other; empty in between.
+    run: Vec<Bytes>,
+    warmth: Warmth,
 }
 
 impl Drop for Lane {
@@ -64,7 +68,8 @@ pub async fn serve(
     let mut frames = Frames::new(receive, LANE_FRAME_BYTES_MAX);
     let waiting = Waiting::new(session.context.clone());
     let out = Vec::with_capacity(WRITE_BYTES);
-    let mut lane = Lane { session, large, under_way: FuturesUnordered::new(), waiting, out, told: 0 };
+    let (under_way, run, warmth) = (FuturesUnordered::new(), Vec::with_capacity(RUN_MAX), Warmth::default());
+    let mut lane = Lane { session, large, under_way, waiting, out, told: 0, run, warmth };
     let mut open = true;
     while open || lane.busy() {
         if open {
@@ -116,27 +121,35 @@ impl Lane {
         }
     }
 
-    /// Carries out the frames that are here, until there is enough to write.
+    /// Carries out the frames that are here, in runs, until there is enough to write.
     fn take_frames<R: Receive>(&mut self, frames: &mut Frames<R>) -> Result<(), String> {
-        if self.is_full() {
-            return Ok(());
-        }
         let mut began = Instant::now();
         let now_secs = self.session.now_secs();
         while self.out.len() < WRITE_BYTES && !self.is_full() {
-            let Some(frame) = frames.next_here().map_err(|error| error.to_string())? else { break };
-            began = self.take_frame(frame, began, now_secs);
+            while self.run.len() < RUN_MAX {
+                let Some(frame) = frames.next_here().map_err(|error| error.to_string())? else { break };
+                self.run.push(frame);
+            }
+            if self.run.is_empty() {
+                break;
+            }
+            let mut run = std::mem::take(&mut self.run);
+            self.warmth.run(&self.session.context, &run);
+            for (place, frame) in run.drain(..).enumerate() {
+                began = self.take_frame(frame, self.warmth.digest(place), began, now_secs);
+            }
+            self.run = run;
         }
         Ok(())
     }
 
     /// Carries out one frame; when it was done.
-    fn take_frame(&mut self, frame: Bytes, began: Instant, now_secs: u32) -> Instant {
+    fn take_frame(&mut self, frame: Bytes, digest: Option<Digest>, began: Instant, now_secs: u32) -> Instant {
         let bytes_in = frame.len();
         let start = begin_frame(&mut self.out);
         let span = self.session.span(&frame, began);
         let deadline = || began + self.session.deadline_of(&frame);
-        match execute(&self.session.context, &frame, now_secs, &mut self.out) {
+        match execute(&self.session.context, &frame, digest, now_secs, &mut self.out) {
             Step::Done { verb, code, wait } => {
                 let done = Instant::now();
                 let verb = verb.unwrap_or(Verb::Info);
@@ -145,7 +158,8 @@ impl Lane {
                         let content = self.out.split_off(start).split_off(outcrop_wire::frame::LENGTH_BYTES);
                         let request_id = content.first_chunk::<4>().map_or(0, |id| u32::from_le_bytes(*id));
                         let deadline = deadline();
-                        let held = Held { content, request_id, verb, code, began, deadline, bytes_in, span };
+                        let reply = Finished::small(code, content, None);
+                        let held = Held { reply, request_id, verb, began, deadline, bytes_in, span };
                         self.waiting.hold(wait, held);
                     }
                     None => {
@@ -214,13 +228,11 @@ impl Lane {
         }
         if self.waiting.len() > 0 {
             let now = Instant::now();
-            let (out, session) = (&mut self.out, &self.session);
+            let (out, large, session) = (&mut self.out, &self.large, &self.session);
             self.waiting.release(now, |held| {
-                let start = begin_frame(out);
-                out.extend_from_slice(&held.content);
-                end_frame(out, start);
-                let bytes_out = held.content.len();
-                session.record(held.verb, held.code, now - held.began, held.bytes_in, bytes_out, held.span);
+                let Held { reply, verb, began, bytes_in, span, .. } = held;
+                session.record(verb, reply.code, now - began, bytes_in, reply.byte_len(), span);
+                leave(reply, large, out);
             });
         }
     }
@@ -229,22 +241,25 @@ impl Lane {
     fn finish(&mut self, under: Under) {
         let Under { header, began, bytes_in, span, finished } = under;
         if let Some(wait) = finished.wait.filter(|wait| !self.waiting.is_durable(*wait)) {
-            let mut content = finished.content;
-            content.extend_from_slice(finished.value.as_deref().unwrap_or_default());
             let deadline = began + self.session.deadline(header.deadline_ms);
-            let (request_id, verb, code) = (header.request_id, header.verb, finished.code);
-            self.waiting.hold(wait, Held { content, request_id, verb, code, began, deadline, bytes_in, span });
+            let (request_id, verb) = (header.request_id, header.verb);
+            self.waiting.hold(wait, Held { reply: finished, request_id, verb, began, deadline, bytes_in, span });
             return;
         }
         let bytes_out = finished.byte_len();
         self.session.record(header.verb, finished.code, began.elapsed(), bytes_in, bytes_out, span);
-        if bytes_out > LANE_VALUE_BYTES_MAX {
-            self.large.send(finished.content, finished.value, finished.permit);
-            return;
-        }
-        let start = begin_frame(&mut self.out);
-        self.out.extend_from_slice(&finished.content);
-        self.out.extend_from_slice(finished.value.as_deref().unwrap_or_default());
-        end_frame(&mut self.out, start);
+        leave(finished, &self.large, &mut self.out);
     }
+}
+
+/// Hands a reply over: on the lane, or on a stream of its own if it would delay the others.
+fn leave(reply: Finished, large: &LargeReplies, out: &mut Vec<u8>) {
+    if reply.byte_len() > LANE_VALUE_BYTES_MAX {
+        large.send(reply.content, reply.value, reply.permit);
+        return;
+    }
+    let start = begin_frame(out);
+    out.extend_from_slice(&reply.content);
+    out.extend_from_slice(reply.value.as_deref().unwrap_or_default());
+    end_frame(out, start);
 }

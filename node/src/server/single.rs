@@ -11,6 +11,7 @@ use outcrop_wire::{Code, ReplyHeader, Verb};
 use tokio::time::Instant;
 
 use super::session::Session;
+use super::waiting::undurable;
 use crate::command::answer::{Finished, Wait};
 use crate::command::{Step, execute};
 
@@ -44,7 +45,7 @@ pub async fn serve(
     let span = session.span(&frame, began);
     let _under_way = UnderWay::new(&session);
     let mut content = Vec::with_capacity(128);
-    let (verb, finished) = match execute(&session.context, &frame, session.now_secs(), &mut content) {
+    let (verb, finished) = match execute(&session.context, &frame, None, session.now_secs(), &mut content) {
         Step::Done { verb, code, wait } => (verb.unwrap_or(Verb::Info), Finished::small(code, content, wait)),
         Step::Later { header, reply } => (header.verb, reply.await),
     };
@@ -76,14 +77,15 @@ async fn until_durable(
 ) -> Finished {
     let Some(Wait { namespace, end }) = finished.wait else { return finished };
     let Some(namespace) = session.context.namespaces.get(usize::from(namespace)) else { return finished };
-    let failed = match tokio::time::timeout_at(deadline, namespace.log.wait_durable(end)).await {
+    let began = Instant::now();
+    let poisoned = match tokio::time::timeout_at(deadline, namespace.log.wait_durable(end)).await {
         Ok(Ok(())) => return finished,
-        Ok(Err(error)) => error.to_string(),
-        Err(_) => "it was not durable before the deadline".to_owned(),
+        Ok(Err(_)) => true,
+        Err(_) => false,
     };
-    let code = if verb.writes() && finished.code == Code::Ok { Code::Indeterminate } else { Code::DeadlineExceeded };
+    let (code, message) = undurable(verb, finished.code, poisoned, began.elapsed());
     let mut content = Vec::with_capacity(128);
-    encode_error(&ReplyHeader::new(request_id, verb, code), &failed, &mut content);
+    encode_error(&ReplyHeader::new(request_id, verb, code), &message, &mut content);
     Finished::small(code, content, None)
 }
 

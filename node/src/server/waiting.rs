@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use outcrop_flash::Lsn;
 use outcrop_flash::log::Durable;
 use outcrop_wire::reply::encode_error;
 use outcrop_wire::{Code, ReplyHeader, Verb};
@@ -11,19 +12,17 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::command::Context;
-use crate::command::answer::Wait;
+use crate::command::answer::{Finished, Wait};
 use crate::telemetry::RequestSpan;
 
 /// A reply in line.
 pub struct Held {
-    /// Frame content.
-    pub content: Vec<u8>,
+    /// What it says.
+    pub reply: Finished,
     /// The request's id, for the answer if its time runs out.
     pub request_id: u32,
     /// The verb.
     pub verb: Verb,
-    /// What became of the request.
-    pub code: Code,
     /// When it came.
     pub began: Instant,
     /// When its caller stops waiting.
@@ -36,7 +35,36 @@ pub struct Held {
 
 struct Line {
     durable: watch::Receiver<Durable>,
-    held: VecDeque<(outcrop_flash::Lsn, Held)>,
+    held: VecDeque<(Lsn, Held)>,
+    /// No deadline in the line is sooner.
+    soonest: Option<Instant>,
+}
+
+impl Line {
+    /// Takes out what may leave: from the front what is durable, and from anywhere what is out of time. What the device
+    /// failed comes all out.
+    fn take(&mut self, now: Instant) -> Vec<(bool, Held)> {
+        let Durable { lsn, poisoned } = *self.durable.borrow_and_update();
+        let mut taken = Vec::new();
+        // Ends rise but for reads of older records: everything in front that may go, goes.
+        while let Some((end, _)) = self.held.front()
+            && (*end <= lsn || poisoned)
+        {
+            taken.extend(self.held.pop_front().map(|(end, held)| (end <= lsn, held)));
+        }
+        if self.soonest.is_some_and(|soonest| soonest <= now) {
+            // Deadlines come in any order: a patient request in front must not keep the others waiting.
+            let (late, rest): (VecDeque<_>, VecDeque<_>) =
+                std::mem::take(&mut self.held).into_iter().partition(|(_, held)| held.deadline <= now);
+            taken.extend(late.into_iter().map(|(end, held)| (end <= lsn, held)));
+            self.soonest = rest.iter().map(|(_, held)| held.deadline).min();
+            self.held = rest;
+        }
+        if self.held.is_empty() {
+            self.soonest = None;
+        }
+        taken
+    }
 }
 
 /// The lines of one lane.
@@ -74,8 +102,9 @@ impl Waiting {
             let mut durable = namespace.log.subscribe_durable();
             // What became durable between the check and now must not be missed.
             durable.mark_changed();
-            Line { durable, held: VecDeque::new() }
+            Line { durable, held: VecDeque::new(), soonest: None }
         });
+        line.soonest = Some(line.soonest.map_or(held.deadline, |soonest| soonest.min(held.deadline)));
         line.held.push_back((wait.end, held));
         self.count += 1;
     }
@@ -96,54 +125,50 @@ impl Waiting {
         }
     }
 
-    /// The soonest deadline in line, if any. Lines are in order of arrival, so the front is near enough.
+    /// When to look again at the latest, if anything is in line.
     pub fn next_deadline(&self) -> Option<Instant> {
-        let fronts = self.lines.iter().flatten().filter_map(|line| line.held.front());
-        fronts.map(|(_, held)| held.deadline).min()
+        self.lines.iter().flatten().filter_map(|line| line.soonest).min()
     }
 
     /// Gives every reply that may leave to `leave`: as it is if what it rests on is durable; as *indeterminate* if its
     /// time ran out or the device failed.
     pub fn release(&mut self, now: Instant, mut leave: impl FnMut(Held)) {
-        let mut released = 0;
         for line in self.lines.iter_mut().flatten() {
-            let Durable { lsn, poisoned } = *line.durable.borrow_and_update();
-            let durable = |end: outcrop_flash::Lsn| end <= lsn;
-            // Ends rise but for reads of older records: everything in front that may go, goes.
-            while let Some((end, held)) = line.held.front() {
-                let late = held.deadline <= now;
-                if !durable(*end) && !late && !poisoned {
-                    break;
+            for (durable, mut held) in line.take(now) {
+                if !durable {
+                    let poisoned = line.durable.borrow().poisoned;
+                    held.reply = failed(&held, poisoned, now);
                 }
-                let in_time = durable(*end);
-                let Some((_, mut held)) = line.held.pop_front() else { break };
-                if !in_time {
-                    fail(&mut held, poisoned, now);
-                }
-                released += 1;
+                self.count -= 1;
                 leave(held);
             }
         }
-        self.count -= released;
     }
 }
 
-/// Turns a reply into what its caller may be told when durability didn't come.
-fn fail(held: &mut Held, poisoned: bool, now: Instant) {
+/// What a caller is told when durability didn't come.
+fn failed(held: &Held, poisoned: bool, now: Instant) -> Finished {
     let waited: Duration = now.saturating_duration_since(held.began);
-    let (code, message) = match (held.verb.writes() && held.code == Code::Ok, poisoned) {
+    let (code, message) = undurable(held.verb, held.reply.code, poisoned, waited);
+    let mut content = Vec::with_capacity(128);
+    encode_error(&ReplyHeader::new(held.request_id, held.verb, code), &message, &mut content);
+    Finished::small(code, content, None)
+}
+
+/// The code and the message of an answer whose durability didn't come: a write may have happened, anything else rests
+/// on state that a crash could take back.
+pub fn undurable(verb: Verb, code: Code, poisoned: bool, waited: Duration) -> (Code, String) {
+    let waited_ms = waited.as_millis();
+    match (verb.writes() && code == Code::Ok, poisoned) {
         (true, true) => (Code::Indeterminate, "the device failed before the write was durable".to_owned()),
-        (true, false) => (Code::Indeterminate, format!("the write was not durable after {} ms", waited.as_millis())),
+        (true, false) => (Code::Indeterminate, format!("the write was not durable after {waited_ms} ms")),
         (false, true) => (
             Code::DevicePoisoned,
             "the device failed before the state that this answer rests on was durable".to_owned(),
         ),
         (false, false) => (
             Code::DeadlineExceeded,
-            format!("the state that this answer rests on was not durable after {} ms", waited.as_millis()),
+            format!("the state that this answer rests on was not durable after {waited_ms} ms"),
         ),
-    };
-    held.code = code;
-    held.content.clear();
-    encode_error(&ReplyHeader::new(held.request_id, held.verb, code), &message, &mut held.content);
+    }
 }

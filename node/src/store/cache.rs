@@ -1,8 +1,8 @@
 //! The cache of hot records: what was read from the device, by where it lies there.
 //!
-//! An entry of the log never changes, so a cached one can't be stale: once its key is overwritten or moved, nobody asks
-//! for that location any more, and it is dropped at that moment to give its memory back. Recently written records
-//! aren't here: their segments are still in memory.
+//! An entry of the log never changes while it is current. Once its key is overwritten or moved, its place may become
+//! another's, so it is dropped at that moment, under the lock of its partition; and nothing goes in but under that lock
+//! and while it is current. Recently written records aren't here: their segments are still in memory.
 
 use bytes::Bytes;
 use outcrop_flash::Location;

@@ -4,7 +4,6 @@
 //! it; replaying what the chunk already has changes nothing.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use outcrop_flash::log::CheckpointSource;
 use outcrop_wire::PartitionId;
@@ -12,7 +11,8 @@ use outcrop_wire::limits::PARTITIONS;
 
 use super::namespace::Namespace;
 
-/// First byte of the chunk of sets and truncation markers; it comes first.
+/// First byte of the chunk of sets and truncation markers; it comes first: `u16` number of sets, `{u8 length, name}*`,
+/// `u16` number of markers, `{u64 location, u16 length, marker}*`.
 pub const CHUNK_SETS: u8 = 1;
 /// First byte of a partition's chunk: `u16` number, then the partition's snapshot.
 pub const CHUNK_PARTITION: u8 = 2;
@@ -40,8 +40,9 @@ impl Snapshot {
         }
         let markers = self.namespace.markers.lock();
         out.extend_from_slice(&(markers.len() as u16).to_le_bytes());
-        for marker in markers.iter() {
-            let bytes = marker.encode();
+        for logged in markers.iter() {
+            let bytes = logged.marker.encode();
+            out.extend_from_slice(&logged.location.bits().to_le_bytes());
             out.extend_from_slice(&(bytes.len() as u16).to_le_bytes());
             out.extend_from_slice(&bytes);
         }
@@ -70,9 +71,9 @@ impl CheckpointSource for Snapshot {
 
 impl Snapshot {
     /// Appends a partition, unless it is empty, without what a truncation has taken away: its marker may lie before the
-    /// checkpoint's start, where no replay would meet it.
+    /// checkpoint's start, where no replay would meet it. A truncation whose caller gave up leaves such entries too.
     fn partition(&self, id: PartitionId, out: &mut Vec<u8>) -> bool {
-        if self.namespace.truncating.load(Ordering::Acquire) > 0 {
+        if self.namespace.sets.any_truncated() {
             self.namespace.purge_truncated(id);
         }
         let partition = self.namespace.index.read(id);

@@ -35,45 +35,71 @@ impl Namespace {
             );
             return 0;
         };
-        let mut evicted = 0;
+        let (mut evicted, mut bytes_left) = (0, goal);
         for id in PartitionId::all() {
-            evicted += self.evict_from(id, cutoff);
+            evicted += self.evict_from(id, cutoff, &mut bytes_left);
         }
         self.counters.evicted.fetch_add(evicted, Ordering::Relaxed);
         tracing::info!(namespace = %self.policy.name, evicted, cutoff, "evicted the records that expire soonest");
         evicted
     }
 
-    /// The expiry up to which records have to go so that `goal` bytes do; `None`: no record expires.
+    /// The expiry up to which records have to go so that about `goal` bytes do; `None`: no record expires.
+    ///
+    /// Looks closer and closer: one record that lives for ten years must not make buckets so wide that one of them holds
+    /// every record that lives for an hour.
     fn expiry_cutoff(&self, goal: u64) -> Option<u32> {
         let now = self.clock.now_secs();
-        let expiring = |entry: &Entry| !entry.tombstone && entry.expiry_secs > now;
-        let mut latest = 0;
-        for id in PartitionId::all() {
-            let partition = self.index.read(id);
-            latest = partition.iter().filter(|(_, e)| expiring(e)).map(|(_, e)| e.expiry_secs).fold(latest, u32::max);
-        }
-        if latest == 0 {
-            return None;
-        }
-        let span = u64::from(latest - now).max(1);
-        let bucket_of = |expiry: u32| (u64::from(expiry - now) * (BUCKETS as u64 - 1) / span) as usize;
-        let mut bytes = vec![0_u64; BUCKETS];
-        for id in PartitionId::all() {
-            for (_, entry) in self.index.read(id).iter().filter(|(_, e)| expiring(e) && e.expiry_secs <= latest) {
-                bytes[bucket_of(entry.expiry_secs)] += entry.location.byte_len() as u64;
+        let (mut first, mut last) = self.expiries(now)?;
+        let mut goal = goal;
+        loop {
+            let width = (u64::from(last - first) + 1).div_ceil(BUCKETS as u64);
+            let bytes = self.bytes_by_expiry(first, last, width);
+            let mut sum = 0;
+            let full = bytes.iter().position(|bucket| {
+                sum += bucket;
+                sum >= goal
+            });
+            let Some(bucket) = full else { return Some(last) };
+            let start = u64::from(first) + bucket as u64 * width;
+            let end = (start + width - 1).min(last.into()) as u32;
+            if width == 1 || sum <= goal.saturating_mul(2) {
+                return Some(end);
             }
+            goal -= sum - bytes[bucket];
+            (first, last) = (start as u32, end);
         }
-        let mut sum = 0;
-        let last = bytes.iter().position(|bucket| {
-            sum += bucket;
-            sum >= goal
-        });
-        let last = last.unwrap_or(BUCKETS - 1) as u64;
-        Some(now.saturating_add(((last + 1) * span / (BUCKETS as u64 - 1)) as u32).min(latest))
     }
 
-    fn evict_from(&self, id: PartitionId, cutoff: u32) -> u64 {
+    /// The soonest and the latest expiry of records that aren't expired yet.
+    fn expiries(&self, now: u32) -> Option<(u32, u32)> {
+        let mut range: Option<(u32, u32)> = None;
+        for id in PartitionId::all() {
+            for (_, entry) in self.index.read(id).iter() {
+                if !entry.tombstone && entry.expiry_secs > now {
+                    let (first, last) = range.unwrap_or((entry.expiry_secs, entry.expiry_secs));
+                    range = Some((first.min(entry.expiry_secs), last.max(entry.expiry_secs)));
+                }
+            }
+        }
+        range
+    }
+
+    /// Bytes of records by expiry, in buckets of `width` seconds.
+    fn bytes_by_expiry(&self, first: u32, last: u32, width: u64) -> Vec<u64> {
+        let mut bytes = vec![0; BUCKETS];
+        for id in PartitionId::all() {
+            for (_, entry) in self.index.read(id).iter() {
+                if !entry.tombstone && (first..=last).contains(&entry.expiry_secs) {
+                    let bucket = (u64::from(entry.expiry_secs - first) / width) as usize;
+                    bytes[bucket.min(BUCKETS - 1)] += entry.location.byte_len() as u64;
+                }
+            }
+        }
+        bytes
+    }
+
+    fn evict_from(&self, id: PartitionId, cutoff: u32, bytes_left: &mut u64) -> u64 {
         let due = |entry: &Entry| !entry.tombstone && entry.expiry_secs != 0 && entry.expiry_secs <= cutoff;
         let digests: Vec<Digest> = {
             let partition = self.index.read(id);
@@ -81,8 +107,13 @@ impl Namespace {
         };
         let mut evicted = 0;
         for digest in digests {
+            // Many records may expire in the same second.
+            if *bytes_left == 0 {
+                break;
+            }
             let mut partition = self.index.write(id);
             let Some(entry) = partition.get(&digest).filter(due) else { continue };
+            *bytes_left = bytes_left.saturating_sub(entry.location.byte_len() as u64);
             let header = StoredHeader {
                 flags: FLAG_TOMBSTONE,
                 generation: entry.generation.checked_add(1).unwrap_or(2),

@@ -3,6 +3,7 @@
 //! `u8 0x81, u8 set length, 6 zero bytes, u64 log sequence number before which records are gone, set`. A stored record
 //! begins with its format version (1), so the two are told apart by their first byte.
 
+use outcrop_flash::Location;
 use outcrop_wire::limits::SET_NAME_BYTES_MAX;
 use outcrop_wire::reader::Reader;
 
@@ -16,6 +17,15 @@ pub struct Marker {
     pub set: String,
     /// Records of the set logged before this number are gone.
     pub before_lsn: u64,
+}
+
+/// A marker and where it lies in the log: live there until every record that it hides is gone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LoggedMarker {
+    /// The truncation.
+    pub marker: Marker,
+    /// Its entry in the log.
+    pub location: Location,
 }
 
 impl Marker {

@@ -9,7 +9,7 @@ use outcrop_wire::{NamespaceId, Ttl};
 use parking_lot::{Mutex, RwLock};
 
 use super::cache::RecordCache;
-use super::marker::Marker;
+use super::marker::LoggedMarker;
 use super::policy::{Commit, Policy};
 use super::sets::SetTable;
 use crate::index::{Entry, Index};
@@ -68,7 +68,9 @@ pub struct Namespace {
     /// Tombstones in the index.
     pub(super) tombstones: AtomicU64,
     /// Markers that still hide records on the device. Held while one is logged.
-    pub(super) markers: Mutex<Vec<Marker>>,
+    pub(super) markers: Mutex<Vec<LoggedMarker>>,
+    /// Where the latest marker's entry ends: until that is durable, a crash could bring back what it hides.
+    pub(super) marker_end: AtomicU64,
     /// Truncations whose sweep is under way; defrag moves nothing meanwhile.
     pub(super) truncating: AtomicU64,
     /// Defrag holds it shared while it moves an entry; a truncation takes it once, to see the last move done.
@@ -111,6 +113,18 @@ impl Namespace {
         }
         let end = Lsn(self.log.lsn_of(location).0 + location.byte_len() as u64);
         (end > self.log.durable_lsn()).then_some(end)
+    }
+
+    /// What must be durable before anybody is told that a record isn't there; `None`: it may be told now.
+    ///
+    /// It may be gone by an entry of its own (a tombstone), or by a truncation.
+    pub fn undurable_absence(&self, entry: Option<&Entry>) -> Option<Lsn> {
+        let entry_end = entry.and_then(|entry| self.undurable_end(entry.location));
+        if !self.sets.any_truncated() || self.policy.commit == Commit::Memory {
+            return entry_end;
+        }
+        let marker_end = Lsn(self.marker_end.load(Ordering::Acquire));
+        entry_end.max((marker_end > self.log.durable_lsn()).then_some(marker_end))
     }
 
     /// Counts an entry that became visible in the index.

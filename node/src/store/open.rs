@@ -97,7 +97,8 @@ impl Namespace {
         let (log, report) = Log::open(device, options, &mut replayer)
             .await
             .map_err(|error| OpenError::Log { namespace: policy.name.clone(), reason: error.to_string() })?;
-        let Replayer { index, sets, markers, counts, .. } = replayer;
+        let markers = replayer.logged_markers();
+        let Replayer { index, sets, counts, .. } = replayer;
         let cache = RecordCache::new(if everything_resident(&policy) { 0 } else { policy.cache_bytes / 2 });
         let namespace = Arc::new(Namespace {
             id,
@@ -110,6 +111,7 @@ impl Namespace {
             clock,
             tombstones: AtomicU64::new(0),
             markers: Mutex::new(markers),
+            marker_end: AtomicU64::new(0),
             truncating: AtomicU64::new(0),
             moving: RwLock::new(()),
         });
@@ -120,6 +122,7 @@ impl Namespace {
     /// Counts what the replay left in the index: live bytes by segment, records and bytes by set.
     fn count_all(&self) {
         self.sets.reset_counts();
+        self.markers.lock().iter().for_each(|logged| self.log.retain(logged.location));
         for id in PartitionId::all() {
             for (_, entry) in self.index.read(id).iter() {
                 self.log.retain(entry.location);
@@ -161,8 +164,11 @@ impl Namespace {
 
     /// Checkpoints, syncs and closes. Requests must be over.
     pub async fn close(self: &Arc<Self>, tasks: Tasks) -> Result<(), OpenError> {
-        for task in &tasks.0 {
+        // Until it has ended, a checkpoint under way keeps its segments and refuses the one below.
+        let mut tasks = tasks;
+        for task in std::mem::take(&mut tasks.0) {
             task.abort();
+            let _ = task.await;
         }
         if matches!(self.policy.values, Values::Flash { .. })
             && self.log.poisoned().is_none()

@@ -8,7 +8,7 @@ use outcrop_flash::{Location, Lsn};
 use outcrop_wire::stored::{FLAG_TOMBSTONE, digest_of};
 use outcrop_wire::{Digest, StoredHeader, StoredRecord};
 
-use super::marker::{MARKER_BYTE, Marker};
+use super::marker::MARKER_BYTE;
 use super::namespace::Namespace;
 use crate::index::{Entry, Partition};
 
@@ -18,7 +18,7 @@ pub struct LogOwner(pub Arc<Namespace>);
 impl Owner for LogOwner {
     fn relocate(&self, location: Location, _lsn: Lsn, payload: &[u8]) -> Relocated {
         if payload.first() == Some(&MARKER_BYTE) {
-            return self.relocate_marker(payload);
+            return self.relocate_marker(location, payload);
         }
         let Some(digest) = digest_of(payload) else { return Relocated::Garbage };
         let mut partition = self.0.index.write(digest.partition());
@@ -66,16 +66,18 @@ impl LogOwner {
         }
     }
 
-    fn relocate_marker(&self, payload: &[u8]) -> Relocated {
-        let Some(marker) = Marker::decode(payload) else { return Relocated::Garbage };
+    fn relocate_marker(&self, location: Location, payload: &[u8]) -> Relocated {
         let Some(mut markers) = self.0.markers.try_lock() else { return Relocated::Retry };
-        let oldest = Lsn::new(self.0.log.oldest_sequence(), 0).0;
-        if marker.before_lsn <= oldest {
-            markers.retain(|kept| *kept != marker);
+        self.0.drop_spent_markers(&mut markers);
+        let Some(logged) = markers.iter_mut().find(|logged| logged.location == location) else {
             return Relocated::Garbage;
-        }
+        };
         match self.0.log.append(&[payload], AppendKind::Relocate) {
-            Ok(_) => Relocated::Moved,
+            Ok(appended) => {
+                let before = std::mem::replace(&mut logged.location, appended.location);
+                self.0.log.release(before);
+                Relocated::Moved
+            }
             Err(AppendError::Backpressure) => Relocated::Retry,
             Err(_) => Relocated::Failed,
         }

@@ -80,8 +80,12 @@ impl Namespace {
     }
 
     fn looked_up(&self, found: Option<Entry>, now_secs: u32) -> Lookup {
-        let durable_at = found.and_then(|entry| self.undurable_end(entry.location));
-        Lookup { entry: found.filter(|entry| self.visible(entry, now_secs)), durable_at }
+        let entry = found.filter(|entry| self.visible(entry, now_secs));
+        let durable_at = match &entry {
+            Some(entry) => self.undurable_end(entry.location),
+            None => self.undurable_absence(found.as_ref()),
+        };
+        Lookup { entry, durable_at }
     }
 
     /// Looks a key up and, if its bytes are in memory, calls `with` on them in place.
@@ -103,7 +107,6 @@ impl Namespace {
             self.counters.resident_hits.fetch_add(1, Ordering::Relaxed);
             return (lookup, done);
         }
-        drop(partition);
         if let Some(bytes) = self.cache.get(entry.location) {
             self.counters.cache_hits.fetch_add(1, Ordering::Relaxed);
             return (lookup, call(&bytes));
@@ -120,7 +123,6 @@ impl Namespace {
             self.counters.resident_hits.fetch_add(1, Ordering::Relaxed);
             return (lookup, Some(Stored::Log(resident)));
         }
-        drop(partition);
         let cached = self.cache.get(entry.location).map(Stored::Cached);
         if cached.is_some() {
             self.counters.cache_hits.fetch_add(1, Ordering::Relaxed);
@@ -150,9 +152,10 @@ impl Namespace {
                     return Err(namespace.report(location, error));
                 }
                 Counters::bump(&namespace.counters.device_reads);
+                let lsn = namespace.log.lsn_of(entry.location);
                 match namespace.log.read(entry.location).await {
                     Ok(read) if digest_of(read.as_ref()) == Some(digest) => {
-                        namespace.cache.insert(entry.location, read.as_ref());
+                        namespace.keep(&digest, entry.location, lsn, read.as_ref());
                         return Ok((lookup, Some(Stored::Log(read))));
                     }
                     // Another record lies there now: the segment was freed and used anew while the read was under way.
@@ -165,6 +168,17 @@ impl Namespace {
                     }
                 }
             }
+        }
+    }
+
+    /// Caches what was read, if the record still lies there. Else its place may be another's by now, and whoever asks
+    /// for that one must not get these bytes: who takes a record out of the index takes it out of the cache under the
+    /// same lock.
+    fn keep(&self, digest: &Digest, location: Location, lsn: Lsn, record: &[u8]) {
+        let partition = self.index.read(digest.partition());
+        let current = partition.get(digest).is_some_and(|entry| entry.location == location);
+        if current && self.log.lsn_of(location) == lsn {
+            self.cache.insert(location, record);
         }
     }
 

@@ -1,12 +1,12 @@
 //! Replay: the index from a checkpoint and the log's entries, in log order, which is version order.
 
-use outcrop_flash::log::Replay;
+use outcrop_flash::log::{CheckpointView, Replay};
 use outcrop_flash::{Location, Lsn};
 use outcrop_wire::reader::Reader;
 use outcrop_wire::{PartitionId, StoredRecord};
 
 use super::checkpoint::{CHUNK_PARTITION, CHUNK_SETS};
-use super::marker::{MARKER_BYTE, Marker};
+use super::marker::{LoggedMarker, MARKER_BYTE, Marker};
 use super::sets::SetTable;
 use crate::index::{Entry, Index, SetId};
 
@@ -27,15 +27,25 @@ pub struct Replayer {
     pub index: Index,
     /// The sets so far.
     pub sets: SetTable,
-    /// Truncations whose older records may still be on the device.
-    pub markers: Vec<Marker>,
+    /// Truncations whose older records may still be on the device; without a place until the replay meets the entry.
+    markers: Vec<(Marker, Option<Location>)>,
     /// What was met.
     pub counts: ReplayCounts,
     now_secs: u32,
+    /// Which places of the checkpoint still hold.
+    view: Option<CheckpointView>,
     /// Segment sequences of places replayed so far, to tell when an entry was logged: place → sequence.
     sequences: Vec<u64>,
     /// The set of the record before: most records follow one of their own set.
     last_set: Option<(String, SetId)>,
+}
+
+fn note_sequence(sequences: &mut Vec<u64>, location: Location, lsn: Lsn) {
+    let place = location.segment().0 as usize;
+    if sequences.len() <= place {
+        sequences.resize(place + 1, 0);
+    }
+    sequences[place] = lsn.segment_sequence();
 }
 
 impl Replayer {
@@ -47,17 +57,16 @@ impl Replayer {
             markers: Vec::new(),
             counts: ReplayCounts::default(),
             now_secs,
+            view: None,
             sequences: Vec::new(),
             last_set: None,
         }
     }
 
-    fn note_sequence(&mut self, location: Location, lsn: Lsn) {
-        let place = location.segment().0 as usize;
-        if self.sequences.len() <= place {
-            self.sequences.resize(place + 1, 0);
-        }
-        self.sequences[place] = lsn.segment_sequence();
+    /// The truncations whose entries are still in the log.
+    pub fn logged_markers(&mut self) -> Vec<LoggedMarker> {
+        let markers = std::mem::take(&mut self.markers).into_iter();
+        markers.filter_map(|(marker, location)| Some(LoggedMarker { marker, location: location? })).collect()
     }
 
     fn unreadable(&mut self, location: Location, why: &str) {
@@ -96,9 +105,10 @@ impl Replayer {
         partition.insert(&header.digest, entry);
     }
 
-    fn truncate(&mut self, marker: Marker) {
-        // A marker that defrag moved: the checkpoint was taken after its truncation.
-        if self.markers.contains(&marker) {
+    fn truncate(&mut self, marker: Marker, location: Location) {
+        // A marker that defrag moved: what it hides is gone already.
+        if let Some((_, place)) = self.markers.iter_mut().find(|(known, _)| *known == marker) {
+            *place = Some(location);
             return;
         }
         let Some(set) = self.set_of(&marker.set) else { return };
@@ -112,14 +122,27 @@ impl Replayer {
                 .write(partition)
                 .retain(|_, entry| entry.set != set || logged(entry.location) >= marker.before_lsn);
         }
-        self.markers.push(marker);
+        self.markers.push((marker, Some(location)));
     }
 
     fn partition_chunk(&mut self, chunk: &[u8]) -> Result<(), String> {
         let mut reader = Reader::new(chunk);
         let number = reader.u16("partition").map_err(|error| error.to_string())?;
         let partition = PartitionId::new(number).ok_or("partition out of range")?;
-        self.index.write(partition).restore(reader.rest()).map_err(|error| error.to_string())
+        let view = self.view.as_ref().ok_or("a chunk without a checkpoint")?;
+        let (sequences, index) = (&mut self.sequences, &self.index);
+        let mut partition = index.write(partition);
+        partition.restore(reader.rest()).map_err(|error| error.to_string())?;
+        // What lies in a segment that was freed since is superseded by what follows, or gone for good: kept, it would
+        // point at another record's bytes.
+        partition.retain(|_, entry| match view.lsn_of(entry.location) {
+            Some(lsn) => {
+                note_sequence(sequences, entry.location, lsn);
+                true
+            }
+            None => false,
+        });
+        Ok(())
     }
 
     fn sets_chunk(&mut self, chunk: &[u8]) -> Result<(), String> {
@@ -134,15 +157,23 @@ impl Replayer {
         }
         let markers = reader.u16("markers").map_err(|error| error.to_string())?;
         for _ in 0..markers {
+            let location = Location::from_bits(reader.u64("marker location").map_err(|error| error.to_string())?);
+            let location = location.ok_or("malformed marker location")?;
             let len = reader.u16("marker length").map_err(|error| error.to_string())?;
             let bytes = reader.bytes(len.into(), "marker").map_err(|error| error.to_string())?;
-            self.markers.push(Marker::decode(bytes).ok_or("malformed marker")?);
+            let holds = self.view.as_ref().and_then(|view| view.lsn_of(location)).is_some();
+            let marker = Marker::decode(bytes).ok_or("malformed marker")?;
+            self.markers.push((marker, holds.then_some(location)));
         }
         Ok(())
     }
 }
 
 impl Replay for Replayer {
+    fn checkpoint(&mut self, view: &CheckpointView) {
+        self.view = Some(view.clone());
+    }
+
     fn checkpoint_chunk(&mut self, chunk: &[u8]) -> Result<(), String> {
         match chunk.split_first() {
             Some((&CHUNK_SETS, rest)) => self.sets_chunk(rest),
@@ -157,10 +188,10 @@ impl Replay for Replayer {
 
     fn entry(&mut self, location: Location, lsn: Lsn, payload: &[u8]) {
         self.counts.entries += 1;
-        self.note_sequence(location, lsn);
+        note_sequence(&mut self.sequences, location, lsn);
         if payload.first() == Some(&MARKER_BYTE) {
             match Marker::decode(payload) {
-                Some(marker) => self.truncate(marker),
+                Some(marker) => self.truncate(marker, location),
                 None => self.unreadable(location, "malformed truncation marker"),
             }
             return;

@@ -1,9 +1,9 @@
 //! Scans: the records of a set or namespace in the order in which the log holds them.
 //!
-//! Log order reads the device sequentially, many times faster than key order would. A record that isn't written while
-//! the scan runs is given exactly once; one that is written meanwhile at least once, with what it held at some moment
-//! of the scan (its newer version lies further on in the log, and is given there). The place in the log is the cursor,
-//! so a scan goes on after a reconnect, or a restart of the node, where it stopped.
+//! Log order reads the device sequentially, many times faster than key order would. A record that is there all the
+//! while is given at least once, with what it held at some moment of the scan, and exactly once unless it is written
+//! meanwhile or defrag moves it (it lies further on in the log then, and is given there again). The place in the log is
+//! the cursor, so a scan goes on after a reconnect, or a restart of the node, where it stopped.
 
 use std::sync::Arc;
 
@@ -65,6 +65,8 @@ struct OpenSegment {
     done: usize,
     /// Whether the reader has given anything.
     gave: bool,
+    /// Nothing was appended to it any more when its reader began.
+    closed: bool,
 }
 
 /// What a record is given to; false: it has no room, and gets the record again next time.
@@ -163,8 +165,10 @@ impl Scanner {
                 || (segment.sequence == position.segment_sequence() && segment.end_offset > position.offset())
         })?;
         let from = if next.sequence == position.segment_sequence() { position.offset() } else { 0 };
+        // In this order: a segment that is full by now may yet have grown behind the end that its reader knows.
+        let closed = next.sequence < self.namespace.log.head().segment_sequence();
         let reader = self.namespace.log.read_segment(next.id, from);
-        Some(OpenSegment { id: next.id, sequence: next.sequence, reader, batch: None, done: 0, gave: false })
+        Some(OpenSegment { id: next.id, sequence: next.sequence, reader, batch: None, done: 0, gave: false, closed })
     }
 
     fn is_gone(&self, open: &OpenSegment) -> bool {
@@ -174,11 +178,12 @@ impl Scanner {
 
     /// A segment that is closed is done with; the open one may have grown while it was read, and is read once more.
     fn end_of_segment(&mut self, open: &OpenSegment) -> Progress {
-        if open.sequence < self.namespace.log.head().segment_sequence() {
+        if open.closed {
             self.cursor.position_lsn = self.cursor.position_lsn.max(Lsn::new(open.sequence + 1, 0).0);
             return Progress::More;
         }
-        if open.gave { Progress::More } else { Progress::End }
+        let full = open.sequence < self.namespace.log.head().segment_sequence();
+        if open.gave || full { Progress::More } else { Progress::End }
     }
 
     /// Gives the rest of a batch; whether the sink was full before its end.

@@ -8,8 +8,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use outcrop_flash::Lsn;
 use outcrop_flash::log::AppendKind;
 use outcrop_wire::PartitionId;
+use outcrop_wire::limits::SEGMENT_BYTES;
 
-use super::marker::Marker;
+use super::marker::{LoggedMarker, Marker};
 use super::namespace::Namespace;
 use super::write::{Refused, WriteError};
 
@@ -47,7 +48,12 @@ impl Namespace {
         let _truncating = Truncating(&self.truncating);
         // A move that began before the line above is over once this lock was to be had.
         drop(self.moving.write());
-        let end = self.log_marker(set_name, set)?;
+        let end = loop {
+            match self.log_marker(set_name, set) {
+                Err(Refused { error: WriteError::Backpressure, .. }) => self.log.writable().await,
+                done => break done?,
+            }
+        };
         let mut records = 0;
         for (count, id) in PartitionId::all().enumerate() {
             records += self.purge_truncated(id);
@@ -60,19 +66,37 @@ impl Namespace {
 
     fn log_marker(&self, set_name: &str, set: crate::index::SetId) -> Result<Lsn, Refused> {
         let mut markers = self.markers.lock();
-        let oldest = Lsn::new(self.log.oldest_sequence(), 0).0;
-        markers.retain(|marker| marker.before_lsn > oldest);
+        self.drop_spent_markers(&mut markers);
         if markers.len() >= MARKERS_MAX {
             self.log.evacuate_oldest();
-            return Err(WriteError::Backpressure.into());
+            return Err(WriteError::TooManyTruncations(self.policy.name.clone()).into());
         }
         // Every record logged from here on stays, even one that gets in before the marker itself.
         let before_lsn = self.log.head().0;
         let marker = Marker { set: set_name.to_owned(), before_lsn };
         let appended = self.log.append(&[&marker.encode()], AppendKind::Delete).map_err(|error| self.refusal(error))?;
+        self.marker_end.fetch_max(appended.end.0, Ordering::AcqRel);
         self.sets.set_truncated_before(set, before_lsn);
-        markers.push(marker);
+        markers.push(LoggedMarker { marker, location: appended.location });
         Ok(appended.end)
+    }
+
+    /// Truncations whose records may still be on the device, and the bytes of their entries in the log.
+    pub fn truncations(&self) -> (usize, u64) {
+        let markers = self.markers.lock();
+        (markers.len(), markers.iter().map(|logged| logged.location.byte_len() as u64).sum())
+    }
+
+    /// Gives up markers that hide nothing any more: no segment from before them is left.
+    pub(super) fn drop_spent_markers(&self, markers: &mut Vec<LoggedMarker>) {
+        let oldest = Lsn(self.log.oldest_sequence().saturating_mul(SEGMENT_BYTES as u64));
+        markers.retain(|logged| {
+            let hides = logged.marker.before_lsn > oldest.0;
+            if !hides {
+                self.log.release(logged.location);
+            }
+            hides
+        });
     }
 
     /// Takes truncated entries of one partition out of the index; how many were records.

@@ -48,6 +48,9 @@ pub enum WriteError {
     /// No more sets.
     #[error("namespace {0} has as many sets as it can have")]
     TooManySets(String),
+    /// Too many truncations whose records are still on the device.
+    #[error("too many truncations of namespace {0} wait for defrag; nothing was done")]
+    TooManyTruncations(String),
     /// The write buffer is full; wait until the log is writable.
     #[error("the write buffer is full: the device is slower than the writers")]
     Backpressure,
@@ -79,7 +82,7 @@ impl WriteError {
             WriteError::NotFound => Code::NotFound,
             WriteError::AlreadyExists(_) => Code::AlreadyExists,
             WriteError::GenerationMismatch { .. } => Code::GenerationMismatch,
-            WriteError::Conflict | WriteError::Backpressure => Code::Overloaded,
+            WriteError::Conflict | WriteError::Backpressure | WriteError::TooManyTruncations(_) => Code::Overloaded,
             WriteError::TooLarge { .. } => Code::RecordTooLarge,
             WriteError::TooManySets(_) => Code::TooManySets,
             WriteError::StopWrites { .. } => Code::StopWrites,
@@ -161,13 +164,17 @@ impl Namespace {
             let (bytes, limit) = (archive.len(), self.policy.record_bytes_max);
             return Err(WriteError::TooLarge { bytes, limit, namespace: self.policy.name.clone() }.into());
         }
-        let set = self.sets.intern(key.set).map_err(|_| WriteError::TooManySets(self.policy.name.clone()))?;
         let now_ms = self.clock.now_ms();
         let now_secs = (now_ms / 1_000) as u32;
         let mut partition = self.index.write(digest.partition());
         let previous = partition.get(digest);
         let visible = previous.filter(|entry| self.visible(entry, now_secs));
         self.check(expect, previous.as_ref(), visible.as_ref())?;
+        // Only a write that happens may take one of the set numbers.
+        let set = match &previous {
+            Some(entry) => entry.set,
+            None => self.sets.intern(key.set).map_err(|_| WriteError::TooManySets(self.policy.name.clone()))?,
+        };
         let header = StoredHeader {
             flags: 0,
             generation: previous.map_or(1, |entry| next_generation(entry.generation)),
@@ -258,7 +265,10 @@ impl Namespace {
                 Err(WriteError::Conflict.into())
             }
             Some(error) => {
-                let durable_at = previous.and_then(|entry| self.undurable_end(entry.location));
+                let durable_at = match visible {
+                    Some(entry) => self.undurable_end(entry.location),
+                    None => self.undurable_absence(previous),
+                };
                 Err(Refused { error, durable_at })
             }
         }

@@ -16,7 +16,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::metrics::{Counter, Metrics, WorkerMetrics};
 
-/// Spans waiting to be sent, at most; about 1.5 KiB each.
+/// Spans waiting to be sent, at most; about 0.5 KiB each.
 pub const QUEUE_SPANS_MAX: usize = 8_192;
 /// Spans of one export.
 const BATCH_SPANS_MAX: usize = 512;
@@ -117,22 +117,22 @@ pub struct Identity {
     pub version: String,
 }
 
-/// Where finished spans go.
+/// Where finished requests go; what becomes a span of each is made by the exporting task.
 #[derive(Debug)]
-pub(super) struct Queue {
-    sender: mpsc::Sender<SpanData>,
+pub(super) struct Queue<T> {
+    sender: mpsc::Sender<T>,
     metrics: WorkerMetrics,
 }
 
-impl Queue {
+impl<T> Queue<T> {
     /// Whether a span begun now would have a place.
     pub(super) fn has_room(&self) -> bool {
         self.sender.capacity() > 0
     }
 
-    /// Takes a span if there is room; counts it as dropped if not.
-    pub(super) fn offer(&self, span: SpanData) {
-        match self.sender.try_send(span) {
+    /// Takes one if there is room; counts it as dropped if not.
+    pub(super) fn offer(&self, finished: T) {
+        match self.sender.try_send(finished) {
             Ok(()) => {}
             Err(TrySendError::Full(_) | TrySendError::Closed(_)) => self.drop_one(),
         }
@@ -152,11 +152,11 @@ pub(super) struct Exporter {
 
 impl Exporter {
     /// Starts the task on the current tokio runtime.
-    pub(super) fn start(
+    pub(super) fn start<T: Into<SpanData> + Send + 'static>(
         endpoint: &Endpoint,
         identity: &Identity,
         metrics: &Arc<Metrics>,
-    ) -> Result<(Exporter, Queue), OtlpError> {
+    ) -> Result<(Exporter, Queue<T>), OtlpError> {
         let exporter = build(endpoint, identity)?;
         let (sender, receiver) = mpsc::channel(QUEUE_SPANS_MAX);
         let (stop, stopped) = watch::channel(false);
@@ -206,16 +206,16 @@ fn build(endpoint: &Endpoint, identity: &Identity) -> Result<SpanExporter, OtlpE
     Ok(exporter)
 }
 
-struct Driver {
+struct Driver<T> {
     exporter: SpanExporter,
-    receiver: mpsc::Receiver<SpanData>,
+    receiver: mpsc::Receiver<T>,
     stopped: watch::Receiver<bool>,
     metrics: WorkerMetrics,
     url: String,
     failing: bool,
 }
 
-impl Driver {
+impl<T: Into<SpanData>> Driver<T> {
     async fn run(mut self) {
         loop {
             let mut batch = Vec::with_capacity(BATCH_SPANS_MAX);
@@ -230,7 +230,7 @@ impl Driver {
     }
 
     /// Gathers a batch; false once everything was taken and no more will come.
-    async fn fill(&mut self, batch: &mut Vec<SpanData>) -> bool {
+    async fn fill(&mut self, batch: &mut Vec<T>) -> bool {
         let mut deadline = None;
         while batch.len() < BATCH_SPANS_MAX {
             let room = BATCH_SPANS_MAX - batch.len();
@@ -251,7 +251,8 @@ impl Driver {
         true
     }
 
-    async fn export(&mut self, batch: Vec<SpanData>) {
+    async fn export(&mut self, batch: Vec<T>) {
+        let batch: Vec<SpanData> = batch.into_iter().map(T::into).collect();
         let spans = batch.len() as u64;
         let result = timeout_at(Instant::now() + EXPORT_TIMEOUT, self.exporter.export(batch)).await;
         let error = match result {

@@ -2,7 +2,7 @@
 //!
 //! The decision falls before anything is made: a caller that sends its context has decided; otherwise a share of
 //! requests is taken. An unsampled request costs one comparison; a sampled one keeps a few numbers on the way and turns
-//! into a span (the only allocations) when it ends. No global tracer is involved: each node has its own.
+//! into a span in the exporting task. No global tracer is involved: each node has its own.
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
@@ -15,6 +15,8 @@ use opentelemetry::{InstrumentationScope, KeyValue};
 use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
 use outcrop_wire::{Code, RequestHeader, TraceContext, Verb};
 use parking_lot::Mutex;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
 use tokio::time::Instant;
 
 use super::metrics::{Metrics, is_answer};
@@ -57,27 +59,21 @@ const STAGES: [(&str, &str); 5] = [
 /// What all workers of a node share.
 #[derive(Debug)]
 struct Shared {
-    queue: Queue,
+    queue: Queue<Finished>,
     scope: InstrumentationScope,
     port: u16,
     clock: ClockOf,
-    entropy: EntropyOf,
+    /// Ids: seeded once, so that a span doesn't cost system calls.
+    ids: Mutex<StdRng>,
     /// A moment on both clocks: spans need microseconds, the wall clock is told in milliseconds.
     anchor: Mutex<(Instant, u64)>,
 }
 
 struct ClockOf(Arc<dyn Clock>);
-struct EntropyOf(Arc<dyn Entropy>);
 
 impl std::fmt::Debug for ClockOf {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Clock")
-    }
-}
-
-impl std::fmt::Debug for EntropyOf {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Entropy")
     }
 }
 
@@ -96,9 +92,14 @@ impl Shared {
         }
     }
 
-    /// Eight random bytes, not all zero.
-    fn span_id(&self) -> [u8; 8] {
-        self.entropy.0.next_u64().max(1).to_be_bytes()
+    /// A trace's id, unless the caller has one, and a span's.
+    fn ids(&self, caller: Option<&TraceContext>) -> ([u8; 16], [u8; 8]) {
+        let mut ids = self.ids.lock();
+        let trace_id = match caller {
+            Some(context) => context.trace_id,
+            None => (u128::from(ids.next_u64()) << 64 | u128::from(ids.next_u64())).max(1).to_be_bytes(),
+        };
+        (trace_id, ids.next_u64().max(1).to_be_bytes())
     }
 }
 
@@ -130,8 +131,10 @@ impl Tracing {
         let (exporter, queue) = Exporter::start(&Endpoint::parse(url)?, identity, metrics)?;
         let anchor = Mutex::new((Instant::now(), clock.now_ms()));
         let scope = InstrumentationScope::builder("outcrop").with_version(identity.version.clone()).build();
-        let (clock, entropy) = (ClockOf(clock), EntropyOf(entropy));
-        let shared = Arc::new(Shared { queue, scope, port, clock, entropy, anchor });
+        let mut id_seed = [0; 32];
+        id_seed.chunks_mut(16).for_each(|half| half.copy_from_slice(&entropy.next_id()));
+        let ids = Mutex::new(StdRng::from_seed(id_seed));
+        let shared = Arc::new(Shared { queue, scope, port, clock: ClockOf(clock), ids, anchor });
         Ok(Tracing { on: Some((shared, exporter)), threshold: threshold(options.sample_percent), seed })
     }
 
@@ -193,11 +196,8 @@ impl WorkerTracer {
             shared.queue.drop_one();
             return None;
         }
-        let trace_id = caller.map_or_else(
-            || u128::from_be_bytes(shared.entropy.0.next_id()).max(1).to_be_bytes(),
-            |context| context.trace_id,
-        );
-        let context = TraceContext { trace_id, span_id: shared.span_id(), flags: SAMPLED };
+        let (trace_id, span_id) = shared.ids(caller.as_ref());
+        let context = TraceContext { trace_id, span_id, flags: SAMPLED };
         Some(RequestSpan {
             open: Some(Box::new(Open {
                 shared: shared.clone(),
@@ -308,7 +308,7 @@ impl RequestSpan {
     /// Ends the span.
     pub fn finish(mut self, code: Code, ending: Ending<'_>) {
         if let Some(open) = self.open.take() {
-            open.export(Some(code), ending);
+            open.end(Some(code), ending);
         }
     }
 }
@@ -316,7 +316,7 @@ impl RequestSpan {
 impl Drop for RequestSpan {
     fn drop(&mut self) {
         if let Some(open) = self.open.take() {
-            open.export(None, Ending::default());
+            open.end(None, Ending::default());
         }
     }
 }
@@ -326,38 +326,13 @@ impl Open {
         self.times[self.stage.0 as usize] += now.saturating_duration_since(self.stage.1);
     }
 
-    fn export(mut self: Box<Self>, code: Option<Code>, ending: Ending<'_>) {
-        let now = Instant::now();
-        self.settle(now);
-        let start_time = self.shared.wall_time(self.arrived);
-        let wall = |at: Instant| start_time + at.saturating_duration_since(self.arrived);
-        let mut events = SpanEvents::default();
-        events
-            .events
-            .extend(self.marks.iter().map(|(stage, at)| Event::new(STAGES[*stage as usize].0, wall(*at), vec![], 0)));
-        events.dropped_count = self.marks_lost;
-        let span = SpanData {
-            span_context: SpanContext::new(
-                TraceId::from_bytes(self.context.trace_id),
-                SpanId::from_bytes(self.context.span_id),
-                TraceFlags::SAMPLED,
-                false,
-                TraceState::NONE,
-            ),
-            parent_span_id: self.caller.map_or(SpanId::INVALID, SpanId::from_bytes),
-            parent_span_is_remote: self.caller.is_some(),
-            span_kind: SpanKind::Server,
-            name: Cow::Owned(self.name()),
-            start_time,
-            end_time: wall(now),
-            attributes: self.attributes(code, &ending),
-            dropped_attributes_count: 0,
-            events,
-            links: SpanLinks::default(),
-            status: status(code, ending.message),
-            instrumentation_scope: self.shared.scope.clone(),
-        };
-        self.shared.queue.offer(span);
+    fn end(mut self: Box<Self>, code: Option<Code>, ending: Ending<'_>) {
+        let ended = Instant::now();
+        self.settle(ended);
+        let message = ending.message.map(str::to_owned);
+        let shared = self.shared.clone();
+        let ending = Ending { message: None, ..ending };
+        shared.queue.offer(Finished { open: self, code, ending, message, ended });
     }
 
     /// `get shop.products`: operation and target.
@@ -413,6 +388,49 @@ impl Open {
             }
         }
         attributes
+    }
+}
+
+/// A request that is over, on its way to the exporting task.
+#[derive(Debug)]
+struct Finished {
+    open: Box<Open>,
+    code: Option<Code>,
+    ending: Ending<'static>,
+    message: Option<String>,
+    ended: Instant,
+}
+
+impl From<Finished> for SpanData {
+    fn from(finished: Finished) -> SpanData {
+        let Finished { open, code, ending, message, ended } = finished;
+        let start_time = open.shared.wall_time(open.arrived);
+        let wall = |at: Instant| start_time + at.saturating_duration_since(open.arrived);
+        let mut events = SpanEvents::default();
+        let told = open.marks.iter().map(|(stage, at)| Event::new(STAGES[*stage as usize].0, wall(*at), vec![], 0));
+        events.events.extend(told);
+        events.dropped_count = open.marks_lost;
+        SpanData {
+            span_context: SpanContext::new(
+                TraceId::from_bytes(open.context.trace_id),
+                SpanId::from_bytes(open.context.span_id),
+                TraceFlags::SAMPLED,
+                false,
+                TraceState::NONE,
+            ),
+            parent_span_id: open.caller.map_or(SpanId::INVALID, SpanId::from_bytes),
+            parent_span_is_remote: open.caller.is_some(),
+            span_kind: SpanKind::Server,
+            name: Cow::Owned(open.name()),
+            start_time,
+            end_time: wall(ended),
+            attributes: open.attributes(code, &ending),
+            dropped_attributes_count: 0,
+            events,
+            links: SpanLinks::default(),
+            status: status(code, message.as_deref()),
+            instrumentation_scope: open.shared.scope.clone(),
+        }
     }
 }
 
