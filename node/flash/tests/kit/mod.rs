@@ -8,8 +8,8 @@ use std::sync::{Arc, OnceLock};
 use outcrop_flash::device::Device;
 use outcrop_flash::device::memory::MemoryDevice;
 use outcrop_flash::log::{
-    AppendError, AppendKind, Appended, CheckpointSource, CheckpointView, Log, LogOptions, OpenError, OpenReport, Owner, ReadError,
-    Relocated, Replay, SEGMENTS_OFFSET, SyncPolicy,
+    AppendError, AppendKind, Appended, CheckpointSource, CheckpointView, Log, LogOptions, OpenError, OpenReport, Owner,
+    ReadError, Relocated, Replay, SEGMENTS_OFFSET, SyncPolicy,
 };
 use outcrop_flash::{Location, Lsn};
 use parking_lot::Mutex;
@@ -64,7 +64,8 @@ impl Version {
     pub fn parse(payload: &[u8]) -> Self {
         let word = |at: usize| u64::from_le_bytes(payload[at..at + 8].try_into().expect("8 bytes"));
         let value_len = u32::from_le_bytes(payload[16..20].try_into().expect("4 bytes"));
-        let version = Version { key: word(0), version: word(8), value_len: (value_len != u32::MAX).then_some(value_len) };
+        let version =
+            Version { key: word(0), version: word(8), value_len: (value_len != u32::MAX).then_some(value_len) };
         assert_eq!(version.payload(), payload, "an entry came back that never was appended");
         version
     }
@@ -101,7 +102,10 @@ impl Store {
     }
 
     /// Opens the log on the device and takes what it holds.
-    pub async fn open(device: Arc<dyn Device>, options: LogOptions) -> Result<(Arc<Store>, OpenReport, Recovered), OpenError> {
+    pub async fn open(
+        device: Arc<dyn Device>,
+        options: LogOptions,
+    ) -> Result<(Arc<Store>, OpenReport, Recovered), OpenError> {
         let mut recovered = Recovered::default();
         let (log, report) = Log::open(device, options, &mut recovered).await?;
         let store = Arc::new(Store::default());
@@ -152,6 +156,20 @@ impl Store {
                 }
                 Err(AppendError::Backpressure) => self.log().writable().await,
                 Err(_) => return false,
+            }
+        }
+    }
+
+    /// Many writes, ten to a flush, and durable in the end.
+    pub async fn fill(&self, keys: std::ops::Range<u64>, value_len: u32) {
+        for key in keys.clone() {
+            if (key + 1) % 10 == 0 || key + 1 == keys.end {
+                assert!(self.put_durably(key, Some(value_len)).await, "key {key}");
+                continue;
+            }
+            while let Err(error) = self.put(key, Some(value_len)) {
+                assert_eq!(error, AppendError::Backpressure, "key {key}");
+                self.log().writable().await;
             }
         }
     }
@@ -243,7 +261,8 @@ impl Replay for Recovered {
             let word = |at: usize| u64::from_le_bytes(item[at..at + 8].try_into().expect("8 bytes"));
             let value_len = u32::from_le_bytes(item[24..28].try_into().expect("4 bytes"));
             let location = Location::from_bits(word(16)).ok_or("no location")?;
-            let version = Version { key: word(0), version: word(8), value_len: (value_len != u32::MAX).then_some(value_len) };
+            let version =
+                Version { key: word(0), version: word(8), value_len: (value_len != u32::MAX).then_some(value_len) };
             if let Some(lsn) = view.lsn_of(location) {
                 self.index.insert(version.key, Indexed { location, lsn, version });
             }
