@@ -3,8 +3,7 @@
 use std::io::{self, BufWriter, StdoutLock, Write};
 
 use clap::ValueEnum;
-use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
-use comfy_table::{Cell, ContentArrangement, Table};
+use comfy_table::{Cell, ContentArrangement, LineStyle, Table, TableStyle};
 use outcrop_client::{MapKey, Value};
 
 use crate::failure::Failure;
@@ -68,10 +67,13 @@ impl Default for Out {
     }
 }
 
+/// A line under the headings, and nothing else: dense on a terminal, easy for `awk`.
+const STYLE: TableStyle = TableStyle::new().header_separator(LineStyle::none().fill('─').junction('─'));
+
 /// A table with these headings, as wide as the terminal at most.
 pub fn table<const N: usize>(headings: [&str; N]) -> Table {
     let mut table = Table::new();
-    table.load_style(UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
+    table.load_style(STYLE).set_content_arrangement(ContentArrangement::Dynamic);
     table.set_header(headings.map(Cell::new));
     table
 }

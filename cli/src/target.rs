@@ -50,7 +50,7 @@ impl Target {
     /// Connects.
     pub async fn connect(&self) -> Result<Client, Failure> {
         let agent = concat!("outcrop-cli/", env!("CARGO_PKG_VERSION"));
-        let mut builder = Client::builder(&self.url).deadline(self.deadline).agent(agent);
+        let mut builder = Client::builder(&self.url).deadline(self.deadline).connections(1).agent(agent);
         if let Some(file) = &self.ca {
             builder = builder.trust(Trust::PemFile(file.clone()));
         }

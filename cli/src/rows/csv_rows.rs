@@ -17,7 +17,7 @@ pub(super) fn read(
     options: &RowOptions,
     each: &mut dyn FnMut(Row) -> ControlFlow<()>,
 ) -> Result<(), RowsError> {
-    let meter = input.row_meter();
+    let (meter, line_ending) = (input.row_meter(), input.line_ending());
     let mut reader =
         ReaderBuilder::new().flexible(true).has_headers(true).delimiter(options.delimiter).from_reader(input);
     let header = reader.headers().map_err(|error| failure(0, error))?.clone();
@@ -30,7 +30,8 @@ pub(super) fn read(
         if !reader.read_byte_record(&mut fields).map_err(|error| failure(number, error))? {
             return Ok(());
         }
-        let line = fields.position().map_or(0, csv::Position::line);
+        // The reader ends a row at its carriage return and counts the line feed to the next row.
+        let line = fields.position().map_or(0, csv::Position::line) + u64::from(line_ending.is_crlf());
         let content = columns.record(&fields, number);
         if each(Row { number, line, bytes: fields.as_slice().len(), content }).is_break() {
             return Ok(());

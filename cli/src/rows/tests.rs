@@ -88,6 +88,8 @@ fn ragged_rows_of_csv_are_reported() {
     assert_eq!(keys(&rows), vec![int(1), None, None, int(4), None, int(6)]);
     assert_eq!(rows[1].content, Err("it has 1 fields, the header has 2".to_owned()));
     assert_eq!(rows.iter().map(|row| row.line).collect::<Vec<_>>(), vec![2, 3, 4, 5, 7, 8]);
+    let (crlf, _) = read(b"id,name\r\n1,a\r\n2\r\n3,c\r\n", &options(Format::Csv, "id"));
+    assert_eq!(crlf.iter().map(|row| row.line).collect::<Vec<_>>(), vec![2, 3, 4]);
     assert_eq!(rows[3].content, Ok((UserKey::Int(4), Bins::new().with("id", 4).with("name", "x\ny"))));
 }
 
