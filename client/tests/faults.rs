@@ -165,6 +165,9 @@ async fn bytes_that_are_no_reply_end_the_connection_and_nothing_else() {
         assert_eq!(client.get_bytes(&key(0)).await.expect("mended").expect("there"), "value 0");
     }
     assert_eq!(node.connections(), 3);
+    node.inject([Fault::Garbage]);
+    let error = client.set_bytes(&key(0), b"x", Ttl::Default).await.expect_err("its reply can't be read");
+    assert!(matches!(&error, ClientError::Indeterminate { message } if message.contains("limit")), "{error}");
 }
 
 #[tokio::test]

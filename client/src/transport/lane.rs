@@ -347,3 +347,100 @@ impl Drop for Call {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    fn submit(lane: &Arc<Lane>, now: Instant) -> (Call, u32) {
+        let mut id = 0;
+        let slot = lane.submit(now + Duration::from_secs(1), |request_id, out| {
+            id = request_id;
+            out.extend_from_slice(&request_id.to_le_bytes());
+        });
+        (Call::new(lane.clone(), slot.expect("a place")), id)
+    }
+
+    fn take(lane: &Lane) -> Option<Vec<u8>> {
+        match lane.poll_take(&mut Context::from_waker(Waker::noop()), &mut Vec::new()) {
+            Poll::Ready(taken) => taken,
+            Poll::Pending => Some(Vec::new()),
+        }
+    }
+
+    fn reply(lane: &Lane, id: u32) -> Result<(), Lost> {
+        let mut wakers = Vec::new();
+        let done = lane.complete(&mut vec![Bytes::copy_from_slice(&id.to_le_bytes())], &mut wakers);
+        wakers.into_iter().for_each(Waker::wake);
+        done
+    }
+
+    #[tokio::test]
+    async fn frames_of_many_requests_leave_in_one_piece_and_replies_come_in_any_order() {
+        let (lane, now) = (Arc::new(Lane::new(3)), Instant::now());
+        let (first, first_id) = submit(&lane, now);
+        let (second, second_id) = submit(&lane, now);
+        assert_eq!((first_id >> 16, Lane::of_request(second_id)), (3, 3));
+        assert_eq!(take(&lane).expect("open").len(), 2 * 8, "two frames of a length and an id");
+        reply(&lane, second_id).expect("under way");
+        reply(&lane, first_id).expect("under way");
+        assert_eq!(first.await.expect("answered")[..], first_id.to_le_bytes());
+        assert_eq!(second.await.expect("answered")[..], second_id.to_le_bytes());
+        assert_eq!(lane.under_way(), 0);
+        assert!(reply(&lane, first_id).is_err(), "nobody waits for it any more");
+        assert!(reply(&lane, 4 << 16).is_err(), "another lane's");
+    }
+
+    #[tokio::test]
+    async fn an_abandoned_id_is_not_used_again_before_its_reply() {
+        let (lane, now) = (Arc::new(Lane::new(0)), Instant::now());
+        let (gone, gone_id) = submit(&lane, now);
+        drop(gone);
+        let (expired, expired_id) = submit(&lane, now);
+        assert_eq!(lane.sweep(now + Duration::from_secs(2), &mut Vec::new()).expired, 1);
+        assert_eq!(expired.await, Err(Lost::Expired));
+        let (other, other_id) = submit(&lane, now);
+        assert!(other_id != gone_id && other_id != expired_id);
+        reply(&lane, gone_id).expect("still known");
+        let (again, again_id) = submit(&lane, now);
+        assert_eq!(again_id, gone_id, "free again");
+        reply(&lane, other_id).expect("under way");
+        reply(&lane, again_id).expect("under way");
+        assert!(other.await.is_ok() && again.await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_closed_lane_tells_what_was_sent_from_what_was_not() {
+        let (lane, now) = (Arc::new(Lane::new(0)), Instant::now());
+        let (sent, _) = submit(&lane, now);
+        take(&lane);
+        let (unsent, _) = submit(&lane, now);
+        lane.close(&Arc::from("gone"));
+        assert_eq!(sent.await, Err(Lost::Sent("gone".to_owned())));
+        assert_eq!(unsent.await, Err(Lost::Unsent("gone".to_owned())));
+        assert_eq!(lane.submit(now, |_, _| {}), Err(Refusal::Closed));
+        assert_eq!(take(&lane), None);
+    }
+
+    #[tokio::test]
+    async fn a_full_lane_refuses_and_wakes_who_waits_when_there_is_a_place() {
+        let (lane, now) = (Arc::new(Lane::new(0)), Instant::now());
+        let calls: Vec<_> = (0..LANE_INFLIGHT_MAX).map(|_| submit(&lane, now)).collect();
+        assert_eq!(lane.submit(now, |_, _| {}), Err(Refusal::Full));
+        take(&lane);
+        let waiting = lane.place();
+        tokio::pin!(waiting);
+        assert!(waiting.as_mut().now_or_never().is_none(), "every slot is taken");
+        let (call, id) = calls.into_iter().next_back().expect("many");
+        reply(&lane, id).expect("under way");
+        call.await.expect("answered");
+        waiting.await;
+        let large = |_, out: &mut Vec<u8>| out.resize(BUFFER_BYTES_MAX, 0);
+        assert!(lane.submit(now, large).is_ok(), "one more frame fits while the buffer isn't full");
+        assert_eq!(lane.submit(now, |_, _| {}), Err(Refusal::Full));
+    }
+}

@@ -2,7 +2,7 @@
 
 use std::future::poll_fn;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::Waker;
 use std::time::Duration;
 
@@ -50,6 +50,7 @@ pub(crate) struct Link {
     pub(crate) lanes: Vec<Arc<Lane>>,
     pub(crate) alarm: Arc<SweepAlarm>,
     phase: watch::Sender<Phase>,
+    closer: Closer,
     endpoint: quinn::Endpoint,
 }
 
@@ -123,19 +124,33 @@ impl Link {
         }
         let lanes: Vec<_> = (0..count).map(|number| Arc::new(Lane::new(number as u16))).collect();
         let alarm = Arc::new(SweepAlarm::default());
-        let link =
-            Arc::new(Link { connection, welcome, lanes, alarm, phase: watch::Sender::new(Phase::Live), endpoint });
+        let closer = Closer::new(connection.clone());
+        let link = Arc::new(Link {
+            closer,
+            connection,
+            welcome,
+            lanes,
+            alarm,
+            phase: watch::Sender::new(Phase::Live),
+            endpoint,
+        });
         link.start(streams, hello);
         Ok(link)
     }
 
     fn start(self: &Arc<Self>, streams: Vec<(SendStream, RecvStream)>, hello: (SendStream, RecvStream)) {
         for (lane, (send, recv)) in self.lanes.iter().zip(streams) {
-            tokio::spawn(end_with(self.connection.clone(), write_lane(lane.clone(), send)));
-            tokio::spawn(end_with(self.connection.clone(), read_lane(lane.clone(), recv)));
+            tokio::spawn(end_with(self.closer.clone(), write_lane(lane.clone(), send)));
+            tokio::spawn(end_with(self.closer.clone(), read_lane(lane.clone(), recv)));
         }
-        tokio::spawn(accept_large_replies(self.connection.clone(), self.lanes.clone()));
-        tokio::spawn(sweep::run(self.connection.clone(), self.lanes.clone(), self.alarm.clone()));
+        tokio::spawn(accept_large_replies(self.closer.clone(), self.lanes.clone()));
+        let sweep = sweep::run(self.connection.clone(), self.lanes.clone(), self.alarm.clone());
+        let closer = self.closer.clone();
+        tokio::spawn(async move {
+            if let Some(reason) = sweep.await {
+                closer.close(reason);
+            }
+        });
         tokio::spawn(watch_session(self.clone(), hello));
     }
 
@@ -182,7 +197,7 @@ impl Link {
 
     /// Closes at once.
     pub(crate) fn close(&self, reason: &str) {
-        self.connection.close(0_u32.into(), reason.as_bytes());
+        self.closer.close(reason);
     }
 }
 
@@ -215,10 +230,37 @@ async fn open_lane(connection: &Connection) -> Result<(SendStream, RecvStream), 
     Ok((send, recv))
 }
 
+/// Closes a connection from this side, and remembers why: QUIC itself tells only that it was closed here.
+#[derive(Debug, Clone)]
+pub(crate) struct Closer {
+    connection: Connection,
+    reason: Arc<OnceLock<Arc<str>>>,
+}
+
+impl Closer {
+    fn new(connection: Connection) -> Self {
+        Closer { connection, reason: Arc::default() }
+    }
+
+    /// Closes; the first reason counts.
+    pub(crate) fn close(&self, reason: &str) {
+        let reason = self.reason.get_or_init(|| reason.into());
+        self.connection.close(0_u32.into(), reason.as_bytes());
+    }
+
+    /// Why the connection ended, in words.
+    fn explain(&self, error: &ConnectionError) -> Arc<str> {
+        match (error, self.reason.get()) {
+            (ConnectionError::LocallyClosed, Some(reason)) => reason.clone(),
+            _ => explain(error).into(),
+        }
+    }
+}
+
 /// A lane without its reader or writer is no use: the end of either ends the connection, with the reason.
-async fn end_with(connection: Connection, task: impl Future<Output = Result<(), String>>) {
+async fn end_with(closer: Closer, task: impl Future<Output = Result<(), String>>) {
     let reason = task.await.err().unwrap_or_else(|| "the node ended a lane".to_owned());
-    connection.close(0_u32.into(), reason.as_bytes());
+    closer.close(&reason);
 }
 
 async fn write_lane(lane: Arc<Lane>, mut send: SendStream) -> Result<(), String> {
@@ -251,13 +293,13 @@ async fn read_lane(lane: Arc<Lane>, mut recv: RecvStream) -> Result<(), String> 
     splitter.finish().map_err(|error| error.to_string())
 }
 
-async fn accept_large_replies(connection: Connection, lanes: Vec<Arc<Lane>>) {
+async fn accept_large_replies(closer: Closer, lanes: Vec<Arc<Lane>>) {
     // Bounded by the transport's limit of streams that the node may open.
-    while let Ok(recv) = connection.accept_uni().await {
-        let (connection, lanes) = (connection.clone(), lanes.clone());
+    while let Ok(recv) = closer.connection.accept_uni().await {
+        let (closer, lanes) = (closer.clone(), lanes.clone());
         tokio::spawn(async move {
             if let Err(reason) = read_large_reply(recv, &lanes).await {
-                connection.close(0_u32.into(), reason.as_bytes());
+                closer.close(&reason);
             }
         });
     }
@@ -300,11 +342,7 @@ async fn watch_session(link: Arc<Link>, (_send, mut hello): (SendStream, RecvStr
         error = link.connection.closed() => error,
     };
     link.phase.send_replace(Phase::Closed);
-    let reason: Arc<str> = match &error {
-        // Closed here: the reason that was given is the one to tell.
-        ConnectionError::LocallyClosed => "closed by this client".into(),
-        other => explain(other).into(),
-    };
+    let reason = link.closer.explain(&error);
     for lane in &link.lanes {
         lane.close(&reason);
     }

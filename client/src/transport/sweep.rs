@@ -33,29 +33,31 @@ impl SweepAlarm {
     }
 }
 
-/// Runs until the connection closes, and closes it if it only looks alive.
-pub(crate) async fn run(connection: quinn::Connection, lanes: Vec<Arc<Lane>>, alarm: Arc<SweepAlarm>) {
+/// Runs until the connection closes; gives a reason if it only looks alive and should be closed.
+pub(crate) async fn run(
+    connection: quinn::Connection,
+    lanes: Vec<Arc<Lane>>,
+    alarm: Arc<SweepAlarm>,
+) -> Option<&'static str> {
     let mut wakers: Vec<Waker> = Vec::new();
     let mut heard = Heard::new(&connection);
     let mut answered = (0, Instant::now());
     while connection.close_reason().is_none() {
         tokio::select! {
             () = tokio::time::sleep(SWEEP_PERIOD) => {}
-            _ = connection.closed() => return,
+            _ = connection.closed() => return None,
         }
         let now = Instant::now();
         let swept: Vec<_> = lanes.iter().map(|lane| lane.sweep(now, &mut wakers)).collect();
         wakers.drain(..).for_each(Waker::wake);
         if swept.iter().any(|lane| lane.expired > 0) && heard.silent(&connection, now) {
-            connection.close(0_u32.into(), b"the node went silent");
-            return;
+            return Some("the node went silent");
         }
         let total: u64 = swept.iter().map(|lane| lane.answered).sum();
         if total != answered.0 || !swept.iter().any(|lane| lane.clogged) {
             answered = (total, now);
         } else if now - answered.1 > SILENCE_MAX {
-            connection.close(0_u32.into(), b"the node answers nothing");
-            return;
+            return Some("the node answers nothing");
         }
         if swept.iter().all(|lane| lane.under_way == 0) {
             sleep_until_roused(&connection, &lanes, &alarm).await;
@@ -65,6 +67,7 @@ pub(crate) async fn run(connection: quinn::Connection, lanes: Vec<Arc<Lane>>, al
             heard.listen(&connection, now);
         }
     }
+    None
 }
 
 async fn sleep_until_roused(connection: &quinn::Connection, lanes: &[Arc<Lane>], alarm: &SweepAlarm) {
