@@ -16,7 +16,6 @@ use thiserror::Error;
 use super::cache::RecordCache;
 use super::checkpoint::Snapshot;
 use super::namespace::{Counters, Namespace};
-use super::owner::LogOwner;
 use super::policy::{Commit, Engine, Policy, Values};
 use super::replay::{ReplayCounts, Replayer};
 use crate::world::Clock;
@@ -133,7 +132,7 @@ impl Namespace {
 
     /// Starts flusher, defrag, sweeper and checkpoints on the current runtime.
     pub fn start(self: &Arc<Self>) -> Tasks {
-        self.log.start(Arc::new(LogOwner(self.clone())));
+        self.log.start(self.clone());
         let mut tasks = vec![tokio::spawn(self.clone().sweep_forever())];
         if self.policy.checkpoint_secs > 0 && matches!(self.policy.values, Values::Flash { .. }) {
             tasks.push(tokio::spawn(self.clone().checkpoint_forever()));

@@ -1,6 +1,5 @@
 //! What defrag asks of the store: whether an entry is current, and to log it again if so.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use outcrop_flash::log::{AppendError, AppendKind, Owner, Relocated};
@@ -12,16 +11,14 @@ use super::marker::MARKER_BYTE;
 use super::namespace::Namespace;
 use crate::index::{Entry, Partition};
 
-/// A namespace as the owner of its log's entries.
-pub struct LogOwner(pub Arc<Namespace>);
-
-impl Owner for LogOwner {
+// The log holds its owner weakly: it has to be what lives as long as the namespace, the namespace itself.
+impl Owner for Namespace {
     fn relocate(&self, location: Location, _lsn: Lsn, payload: &[u8]) -> Relocated {
         if payload.first() == Some(&MARKER_BYTE) {
             return self.relocate_marker(location, payload);
         }
         let Some(digest) = digest_of(payload) else { return Relocated::Garbage };
-        let mut partition = self.0.index.write(digest.partition());
+        let mut partition = self.index.write(digest.partition());
         match partition.get(&digest) {
             Some(entry) if entry.location == location => self.relocate_entry(&mut partition, &digest, entry, payload),
             _ => Relocated::Garbage,
@@ -29,36 +26,36 @@ impl Owner for LogOwner {
     }
 }
 
-impl LogOwner {
+impl Namespace {
     fn relocate_entry(&self, partition: &mut Partition, digest: &Digest, entry: Entry, payload: &[u8]) -> Relocated {
         // A truncation under way decides by log number what is gone: an entry that moved now would escape it.
-        let Some(_moving) = self.0.moving.try_read() else { return Relocated::Retry };
-        if self.0.truncating.load(Ordering::Acquire) > 0 {
+        let Some(_moving) = self.moving.try_read() else { return Relocated::Retry };
+        if self.truncating.load(Ordering::Acquire) > 0 {
             return Relocated::Retry;
         }
-        let now_secs = self.0.clock.now_secs();
+        let now_secs = self.clock.now_secs();
         let mut entry = entry;
-        if !self.0.visible(&entry, now_secs) && !entry.tombstone {
-            let Some(tombstone) = self.0.retire(partition, digest, entry) else { return Relocated::Garbage };
+        if !self.visible(&entry, now_secs) && !entry.tombstone {
+            let Some(tombstone) = self.retire(partition, digest, entry) else { return Relocated::Garbage };
             entry = tombstone;
         }
         let appended = if entry.tombstone {
-            if self.0.tombstone_is_spent(&entry) {
+            if self.tombstone_is_spent(&entry) {
                 partition.remove(digest);
-                self.0.count_out(&entry);
+                self.count_out(&entry);
                 return Relocated::Garbage;
             }
             let Some(tombstone) = bare_tombstone(payload, &entry) else { return Relocated::Garbage };
-            self.0.log.append(&[&tombstone], AppendKind::Relocate)
+            self.log.append(&[&tombstone], AppendKind::Relocate)
         } else {
-            self.0.log.append(&[payload], AppendKind::Relocate)
+            self.log.append(&[payload], AppendKind::Relocate)
         };
         match appended {
             Ok(appended) => {
                 let moved = Entry { location: appended.location, ..entry };
-                self.0.count_in(&moved);
+                self.count_in(&moved);
                 partition.insert(digest, moved);
-                self.0.count_out(&entry);
+                self.count_out(&entry);
                 Relocated::Moved
             }
             Err(AppendError::Backpressure) => Relocated::Retry,
@@ -67,15 +64,15 @@ impl LogOwner {
     }
 
     fn relocate_marker(&self, location: Location, payload: &[u8]) -> Relocated {
-        let Some(mut markers) = self.0.markers.try_lock() else { return Relocated::Retry };
-        self.0.drop_spent_markers(&mut markers);
+        let Some(mut markers) = self.markers.try_lock() else { return Relocated::Retry };
+        self.drop_spent_markers(&mut markers);
         let Some(logged) = markers.iter_mut().find(|logged| logged.location == location) else {
             return Relocated::Garbage;
         };
-        match self.0.log.append(&[payload], AppendKind::Relocate) {
+        match self.log.append(&[payload], AppendKind::Relocate) {
             Ok(appended) => {
                 let before = std::mem::replace(&mut logged.location, appended.location);
-                self.0.log.release(before);
+                self.log.release(before);
                 Relocated::Moved
             }
             Err(AppendError::Backpressure) => Relocated::Retry,

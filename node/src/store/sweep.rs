@@ -45,6 +45,10 @@ impl Namespace {
 
     /// Sweeps one partition; how many entries left it.
     pub fn sweep_partition(&self, id: PartitionId) -> usize {
+        // A truncation under way counts what it takes away: nobody else may take it first.
+        if self.truncating.load(Ordering::Acquire) > 0 {
+            return 0;
+        }
         let now_secs = self.clock.now_secs();
         let due = |entry: &Entry| {
             if entry.tombstone { self.tombstone_is_spent(entry) } else { !self.visible(entry, now_secs) }
