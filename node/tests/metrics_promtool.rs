@@ -111,3 +111,16 @@ fn alerts_speak_of_metrics_that_there_are() {
         assert!(exists, "{name} isn't a metric");
     }
 }
+
+#[test]
+fn every_metric_is_described() {
+    let (metrics, stats) = busy();
+    let text = metrics.render(stats, Exposition::Prometheus).expect("a string takes everything");
+    let described = include_str!("../../docs/observability.md");
+    let names: Vec<&str> =
+        text.lines().filter_map(|line| line.strip_prefix("# TYPE outcrop_")?.split(' ').next()).collect();
+    assert!(names.len() > 40);
+    for name in names {
+        assert!(described.contains(&format!("`{name}`")), "outcrop_{name} isn't described");
+    }
+}

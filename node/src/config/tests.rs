@@ -50,6 +50,37 @@ fn the_drafted_file_is_read() {
 }
 
 #[test]
+fn every_key_is_described_and_in_the_example() {
+    let described = include_str!("../../../docs/configuration.md");
+    let example = include_str!("../../../deploy/outcrop.toml");
+    for (section, keys) in raw::SECTIONS {
+        let heading =
+            described.find(&format!("## [{section}]")).or_else(|| described.find(&format!("## [[{section}]]")));
+        let described = &described[heading.unwrap_or_else(|| panic!("[{section}] isn't described"))..];
+        for key in keys {
+            assert!(described.contains(&format!("| `{key}` |")), "{section}.{key} isn't described");
+            let written = example.lines().any(|line| line.trim_start_matches("# ").starts_with(&format!("{key} = ")));
+            assert!(written, "{section}.{key} isn't in the example");
+        }
+    }
+}
+
+#[test]
+fn what_the_example_shows_as_defaults_are_the_defaults() {
+    let example = include_str!("../../../deploy/outcrop.toml");
+    // `# key = value` is a default; other comments don't look like that.
+    let written: String = example
+        .lines()
+        .map(|line| match line.strip_prefix("# ") {
+            Some(rest) if rest.split(' ').nth(1) == Some("=") && !rest.starts_with("self_signed") => rest,
+            _ => line,
+        })
+        .map(|line| format!("{line}\n"))
+        .collect();
+    assert_eq!(parse(&written), parse(example));
+}
+
+#[test]
 fn values_mean_what_they_say() {
     let config = parse(
         "[node]\ndata_dir = \"d\"\nworkers = 3\ndrain_ms = 5\n[listen]\ndata = \"[::1]:0\"\nadmin = \"\"\n\
