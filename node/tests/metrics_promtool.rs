@@ -1,10 +1,12 @@
 //! Prometheus' own tool finds nothing to complain about: metrics of a whole node, alert rules, scrape configuration.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
+use outcrop_node::config::Config;
+use outcrop_node::node::Node;
 use outcrop_node::telemetry::metrics::{Counter, Exposition, Gauge};
 use outcrop_node::telemetry::stats::{IndexStats, LogStats, ProcessStats, SetStats};
 use outcrop_node::telemetry::{Metrics, NamespaceStats, NodeStats};
@@ -82,6 +84,40 @@ fn promtool_accepts_the_metrics() {
     let openmetrics = metrics.render(stats, Exposition::OpenMetrics).expect("a string takes everything");
     let Some(output) = promtool(&["check", "metrics"], &openmetrics) else { return };
     assert!(!content(&output).is_empty());
+}
+
+/// One request to a node's admin port; status and content of the answer.
+fn ask(address: std::net::SocketAddr, path: &str) -> (String, String) {
+    let mut stream = std::net::TcpStream::connect(address).expect("the admin port is open");
+    write!(stream, "GET {path} HTTP/1.1\r\nhost: node\r\nconnection: close\r\n\r\n").expect("it reads");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("it answers");
+    let (head, content) = answer.split_once("\r\n\r\n").expect("a whole answer");
+    (head.lines().next().unwrap_or_default().to_owned(), content.to_owned())
+}
+
+#[test]
+fn promtool_accepts_the_metrics_of_a_running_node() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let mut config = Config::dev(Some(dir.path()), "test");
+    config.listen.data.set_port(0);
+    config.listen.admin = Some(([127, 0, 0, 1], 0).into());
+    config.node.workers = 1;
+    config.namespaces[0].size_bytes = 128 << 20;
+    config.namespaces[0].write_buffer_bytes = 32 << 20;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let node = runtime.block_on(Node::start(config)).expect("the node starts");
+    let admin = node.admin_addr().expect("it is on");
+    assert!(ask(admin, "/readyz").0.contains("200"));
+    let (_, stats) = ask(admin, "/stats");
+    let stats: serde_json::Value = serde_json::from_str(&stats).expect("JSON");
+    assert_eq!(stats["namespaces"][0]["name"], "test");
+    let (status, text) = ask(admin, "/metrics");
+    assert!(status.contains("200") && text.contains("outcrop_namespace_records{namespace=\"test\"} 0"), "{text}");
+    if let Some(output) = promtool(&["check", "metrics"], &text) {
+        assert!(output.status.success() && content(&output).is_empty(), "{}\n{text}", content(&output));
+    }
+    runtime.block_on(node.shutdown()).expect("it stops");
 }
 
 fn deploy(name: &str) -> PathBuf {
