@@ -6,7 +6,8 @@ use outcrop_wire::limits::BATCH_MAX;
 use outcrop_wire::request::{BatchItem, RequestError};
 use outcrop_wire::{BinSelection, Bins, Code, Key, Operation, Reply, RequestBody, Ttl, Verb};
 
-use crate::client::{Client, Outgoing, body_bytes, refused};
+use crate::answer::{Outgoing, body_bytes, refused};
+use crate::client::Client;
 use crate::error::ClientError;
 use crate::operate::OperateResult;
 use crate::options::{DeleteOptions, OperateOptions, PutOptions};

@@ -1,4 +1,4 @@
-//! The client's handle, how it is built, and the one way on which every request goes out, comes back and is retried.
+//! The client's handle, and the one way on which every request goes out, comes back and is retried.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,32 +7,21 @@ use std::time::Duration;
 use bytes::Bytes;
 use outcrop_wire::frame::{begin_frame, end_frame};
 use outcrop_wire::hello::STREAM_SINGLE;
-use outcrop_wire::limits::{DEADLINE_MS_MAX, FRAME_BYTES_MAX, LANE_VALUE_BYTES_MAX, LANES_MAX};
+use outcrop_wire::limits::{FRAME_BYTES_MAX, LANE_VALUE_BYTES_MAX};
 use outcrop_wire::request::encode_request;
-use outcrop_wire::{Code, NamespaceId, NamespaceInfo, Reply, ReplyHeader, RequestBody, RequestHeader, Retry, Verb};
+use outcrop_wire::{Code, NamespaceId, NamespaceInfo, RequestBody, RequestHeader};
 use tokio::time::Instant;
 use tracing::{Instrument, Span};
 
+use crate::answer::{Answer, Outgoing, body_bytes};
+use crate::attempts::{Attempts, Failure, Verdict};
+use crate::builder::{ClientBuilder, bounded};
 use crate::error::ClientError;
 use crate::telemetry::{record_outcome, request_span, trace_context};
-use crate::transport::backoff::Backoff;
 use crate::transport::lane::{Call, Refusal};
 use crate::transport::link::Link;
-use crate::transport::pool::{Pool, PoolSettings, Unavailable};
-use crate::transport::{Lost, config, single};
-use crate::trust::Trust;
-use crate::url::NodeUrl;
-
-/// How long a request may take unless told otherwise.
-const DEADLINE_DEFAULT: Duration = Duration::from_secs(1);
-/// Attempts after the first, unless told otherwise.
-const RETRIES_DEFAULT: u32 = 8;
-/// Measured: few connections with many requests in flight are the fastest.
-const CONNECTIONS_DEFAULT: usize = 2;
-const LANES_DEFAULT: usize = 2;
-/// Pauses between attempts of one request.
-const RETRY_FIRST: Duration = Duration::from_millis(5);
-const RETRY_MOST: Duration = Duration::from_millis(250);
+use crate::transport::pool::Pool;
+use crate::transport::{Lost, single};
 
 /// A handle to a node: cheap to clone, shared by any number of tasks. The connections close when the last clone goes.
 ///
@@ -56,8 +45,8 @@ pub struct Client {
 pub(crate) struct Shared {
     pub(crate) pool: Arc<Pool>,
     pub(crate) deadline: Duration,
-    retries: u32,
-    url: String,
+    pub(crate) retries: u32,
+    pub(crate) url: String,
 }
 
 impl Drop for Shared {
@@ -69,107 +58,6 @@ impl Drop for Shared {
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client").field("url", &self.shared.url).field("deadline", &self.shared.deadline).finish()
-    }
-}
-
-/// How to connect; what it says wins over the URL's parameters.
-///
-/// ```no_run
-/// use std::time::Duration;
-/// use outcrop_client::{Client, Trust};
-///
-/// # async fn example() -> Result<(), outcrop_client::ClientError> {
-/// let client = Client::builder("outcrop://db1.example.org:7420,db2.example.org:7420")
-///     .trust(Trust::PemFile("/etc/outcrop/ca.pem".into()))
-///     .deadline(Duration::from_millis(50))
-///     .connect()
-///     .await?;
-/// # Ok(())
-/// # }
-/// ```
-#[derive(Debug, Clone)]
-pub struct ClientBuilder {
-    url: String,
-    connections: Option<usize>,
-    lanes: Option<usize>,
-    trust: Option<Trust>,
-    deadline: Option<Duration>,
-    retries: Option<u32>,
-    agent: String,
-}
-
-impl ClientBuilder {
-    /// Connections to the node, 1 to 64; 2 by default. More spread a client over more of the node's cores.
-    #[must_use]
-    pub fn connections(mut self, connections: usize) -> Self {
-        self.connections = Some(connections.clamp(1, 64));
-        self
-    }
-
-    /// Lanes of each connection, 1 to 16; 2 by default. Fewer gather more requests into one packet.
-    #[must_use]
-    pub fn lanes(mut self, lanes: usize) -> Self {
-        self.lanes = Some(lanes.clamp(1, LANES_MAX));
-        self
-    }
-
-    /// Whom to trust; [`Trust::Automatic`] by default.
-    #[must_use]
-    pub fn trust(mut self, trust: Trust) -> Self {
-        self.trust = Some(trust);
-        self
-    }
-
-    /// How long a request may take, all attempts together, 1 ms to 10 minutes; 1 s by default.
-    #[must_use]
-    pub fn deadline(mut self, deadline: Duration) -> Self {
-        self.deadline = Some(deadline);
-        self
-    }
-
-    /// Attempts after the first, at most; 8 by default.
-    #[must_use]
-    pub fn retries(mut self, retries: u32) -> Self {
-        self.retries = Some(retries);
-        self
-    }
-
-    /// The program's name and version, for the node's logs; at most 60 characters are kept.
-    #[must_use]
-    pub fn agent(mut self, agent: impl Into<String>) -> Self {
-        self.agent = agent.into();
-        self
-    }
-
-    /// Connects. An error if no address answers, or none with a certificate that is trusted.
-    pub async fn connect(self) -> Result<Client, ClientError> {
-        let url = NodeUrl::parse(&self.url)?;
-        let trust = self.trust.or(url.ca.map(Trust::PemFile)).unwrap_or_default();
-        let tls = config::client_config(trust.roots(&url.addresses)?).map_err(connect_error)?;
-        let from_url = url.deadline_ms.map(|ms| Duration::from_millis(ms.into()));
-        let deadline = self.deadline.or(from_url).unwrap_or(DEADLINE_DEFAULT);
-        let settings = PoolSettings {
-            addresses: url.addresses,
-            tls,
-            connections: self.connections.or(url.connections).unwrap_or(CONNECTIONS_DEFAULT),
-            lanes: self.lanes.or(url.lanes).unwrap_or(LANES_DEFAULT),
-            agent: self.agent,
-        };
-        let pool = Pool::start(settings).await.map_err(connect_error)?;
-        let retries = self.retries.or(url.retries).unwrap_or(RETRIES_DEFAULT);
-        Ok(Client { shared: Arc::new(Shared { pool, deadline: bounded(deadline), retries, url: self.url }) })
-    }
-}
-
-/// A deadline that the protocol can carry.
-fn bounded(deadline: Duration) -> Duration {
-    deadline.clamp(Duration::from_millis(1), Duration::from_millis(DEADLINE_MS_MAX.into()))
-}
-
-pub(crate) fn connect_error(failure: crate::transport::ConnectFailure) -> ClientError {
-    match failure.code {
-        Some(code) => ClientError::Refused { code, message: failure.message },
-        None => ClientError::Connect { address: failure.address, message: failure.message },
     }
 }
 
@@ -194,15 +82,7 @@ impl Client {
     /// let builder = outcrop_client::Client::builder("outcrop://127.0.0.1").connections(4).agent("my-service/1.0");
     /// ```
     pub fn builder(url: &str) -> ClientBuilder {
-        ClientBuilder {
-            url: url.to_owned(),
-            connections: None,
-            lanes: None,
-            trust: None,
-            deadline: None,
-            retries: None,
-            agent: concat!("outcrop-client/", env!("CARGO_PKG_VERSION")).to_owned(),
-        }
+        ClientBuilder::new(url)
     }
 
     /// The node's namespaces.
@@ -252,13 +132,12 @@ impl Client {
     ) -> Result<Answer, ClientError> {
         let waited = bounded(outgoing.deadline.unwrap_or(self.shared.deadline));
         let deadline = Instant::now() + waited;
-        let mut attempt = Attempts { outgoing, waited, deadline, made: 0, unknown: false, backoff: None };
+        let mut attempts = Attempts::new(outgoing, waited, deadline);
         loop {
             let outcome = self.attempt(outgoing, &body, deadline, span).await;
-            attempt.made += 1;
-            let pause = match attempt.judge(outcome, self.shared.retries) {
+            let pause = match attempts.judge(outcome, self.shared.retries) {
                 Verdict::Answer(answer) => {
-                    span.record("outcrop.attempts", attempt.made);
+                    span.record("outcrop.attempts", attempts.made());
                     return answer;
                 }
                 Verdict::Again(pause) => pause,
@@ -352,210 +231,7 @@ async fn call_single(
     single::call(&link.connection, stream, deadline).await.map_err(Failure::Lost)
 }
 
-/// Bytes of a body's large parts, near enough to choose the stream.
-pub(crate) fn body_bytes(body: &RequestBody<'_>) -> usize {
-    match body {
-        RequestBody::Put { archive, .. } => archive.len(),
-        RequestBody::Operate { operations, .. } => operations.len(),
-        RequestBody::Batch { items } => {
-            items.iter().map(|item| 96 + key_bytes(&item.body) + body_bytes(&item.body)).sum()
-        }
-        RequestBody::Get { bins: outcrop_wire::BinSelection::Named(names), .. } => names.len() * 256,
-        _ => 0,
-    }
-}
-
-fn key_bytes(body: &RequestBody<'_>) -> usize {
-    match body {
-        RequestBody::Get { key, .. }
-        | RequestBody::Exists { key }
-        | RequestBody::Put { key, .. }
-        | RequestBody::Delete { key, .. }
-        | RequestBody::Touch { key, .. }
-        | RequestBody::Operate { key, .. } => key.user_key.byte_len(),
-        _ => 0,
-    }
-}
-
 fn unknown_namespace(name: &str) -> Failure {
     let message = format!("the node has no namespace {name:?}");
     Failure::Here(ClientError::Refused { code: Code::NamespaceUnknown, message })
-}
-
-/// One request, apart from its body.
-#[derive(Debug)]
-pub(crate) struct Outgoing<'a> {
-    pub(crate) verb: Verb,
-    /// Empty for verbs without one.
-    pub(crate) namespace: &'a str,
-    pub(crate) set: &'a str,
-    /// Whether carrying it out changes anything.
-    pub(crate) writes: bool,
-    /// Whether carrying it out twice is harmless.
-    pub(crate) idempotent: bool,
-    /// Whether the outcome depends on what was there, so that a second attempt may be refused because of the first.
-    pub(crate) conditional: bool,
-    pub(crate) deadline: Option<Duration>,
-    /// Bytes of the body's large part.
-    pub(crate) bytes: usize,
-}
-
-/// A reply frame with its header taken apart.
-#[derive(Debug, Clone)]
-pub(crate) struct Answer {
-    pub(crate) header: ReplyHeader,
-    frame: Bytes,
-}
-
-impl Answer {
-    pub(crate) fn parse(frame: Bytes) -> Result<Self, ClientError> {
-        let reply = Reply::parse(&frame).map_err(ClientError::protocol)?;
-        Ok(Answer { header: reply.header, frame })
-    }
-
-    /// The reply's body, as a slice of the frame.
-    pub(crate) fn body(&self) -> Bytes {
-        self.frame.slice(outcrop_wire::reply::REPLY_HEADER_BYTES..)
-    }
-
-    pub(crate) fn body_ref(&self) -> &[u8] {
-        &self.frame[outcrop_wire::reply::REPLY_HEADER_BYTES..]
-    }
-
-    /// Itself if the code is `Ok`, else the error.
-    pub(crate) fn ok(self) -> Result<Self, ClientError> {
-        if self.header.code == Code::Ok { Ok(self) } else { Err(self.error()) }
-    }
-
-    /// Itself if the code is `Ok`, `None` if there is no such record, else the error.
-    pub(crate) fn found(self) -> Result<Option<Self>, ClientError> {
-        match self.header.code {
-            Code::Ok => Ok(Some(self)),
-            Code::NotFound => Ok(None),
-            _ => Err(self.error()),
-        }
-    }
-
-    fn error(&self) -> ClientError {
-        refused(&Reply { header: self.header, body: self.body_ref() })
-    }
-}
-
-/// The error of a reply whose code isn't `Ok`.
-pub(crate) fn refused(reply: &Reply<'_>) -> ClientError {
-    let message = reply.message();
-    let message = if message.is_empty() { reply.header.code.meaning().to_owned() } else { message };
-    match reply.header.code {
-        Code::Indeterminate => ClientError::Indeterminate { message },
-        code => ClientError::Refused { code, message },
-    }
-}
-
-/// Why one attempt has no answer.
-#[derive(Debug)]
-enum Failure {
-    Unavailable(Unavailable),
-    Lost(Lost),
-    /// Refused on this side; no attempt would go better.
-    Here(ClientError),
-}
-
-enum Verdict {
-    Answer(Result<Answer, ClientError>),
-    Again(Duration),
-}
-
-/// The attempts of one request, and what they have come to.
-struct Attempts<'a> {
-    outgoing: &'a Outgoing<'a>,
-    waited: Duration,
-    deadline: Instant,
-    made: u32,
-    /// An earlier attempt may have been carried out.
-    unknown: bool,
-    backoff: Option<Backoff>,
-}
-
-impl Attempts<'_> {
-    fn judge(&mut self, outcome: Result<Answer, Failure>, retries: u32) -> Verdict {
-        let (error, again) = match outcome {
-            Ok(answer) => match self.judge_code(&answer) {
-                None => return Verdict::Answer(self.settle(answer)),
-                Some(again) => (answer.error(), again),
-            },
-            Err(failure) => self.judge_failure(failure),
-        };
-        if again && self.made <= retries {
-            let pause = self.backoff.get_or_insert_with(|| Backoff::new(RETRY_FIRST, RETRY_MOST)).pause();
-            if Instant::now() + pause < self.deadline {
-                return Verdict::Again(pause);
-            }
-        }
-        Verdict::Answer(Err(self.after_unknown(error)))
-    }
-
-    /// `None`: the answer stands; else whether to send again.
-    fn judge_code(&mut self, answer: &Answer) -> Option<bool> {
-        match answer.header.code.retry() {
-            Retry::Never => None,
-            Retry::Backoff => Some(true),
-            Retry::IfIdempotent => {
-                self.unknown |= self.outgoing.writes;
-                Some(!self.outgoing.writes || self.outgoing.idempotent)
-            }
-        }
-    }
-
-    fn judge_failure(&mut self, failure: Failure) -> (ClientError, bool) {
-        match failure {
-            Failure::Here(error) => (error, false),
-            Failure::Unavailable(Unavailable::Closed) => (ClientError::closed("the client was closed"), false),
-            Failure::Unavailable(Unavailable::Deadline) => (self.late("no connection"), false),
-            Failure::Unavailable(Unavailable::Connect(failure)) => (connect_error(failure), false),
-            Failure::Lost(Lost::Protocol(message)) => {
-                // An answer came that says something this client doesn't know: the fate of a write is as unknown.
-                self.unknown |= self.outgoing.writes;
-                (ClientError::Protocol(message), false)
-            }
-            Failure::Lost(Lost::Unsent(message)) => {
-                let late = Instant::now() >= self.deadline;
-                (if late { self.late(&message) } else { ClientError::closed(message) }, true)
-            }
-            Failure::Lost(lost @ Lost::Expired) if self.outgoing.writes => {
-                self.unknown = true;
-                (ClientError::Indeterminate { message: lost.to_string() }, false)
-            }
-            Failure::Lost(lost @ Lost::Expired) => (self.late(&lost.to_string()), false),
-            Failure::Lost(lost @ Lost::Sent(_)) if self.outgoing.writes => {
-                self.unknown = true;
-                (ClientError::Indeterminate { message: lost.to_string() }, self.outgoing.idempotent)
-            }
-            Failure::Lost(lost @ Lost::Sent(_)) => (ClientError::closed(lost.to_string()), true),
-        }
-    }
-
-    fn late(&self, message: &str) -> ClientError {
-        ClientError::Deadline { waited: self.waited, message: message.to_owned() }
-    }
-
-    /// An answer that stands, unless the request itself, in an attempt whose reply was lost, may be what it speaks of.
-    fn settle(&self, answer: Answer) -> Result<Answer, ClientError> {
-        let of_condition =
-            matches!(answer.header.code, Code::GenerationMismatch | Code::AlreadyExists | Code::NotFound);
-        if self.unknown && self.outgoing.conditional && of_condition {
-            return Err(self.after_unknown(answer.error()));
-        }
-        Ok(answer)
-    }
-
-    /// Once an attempt's fate is unknown, no later failure makes it known.
-    fn after_unknown(&self, error: ClientError) -> ClientError {
-        match error {
-            error if !self.unknown || matches!(error, ClientError::Indeterminate { .. }) => error,
-            error if self.made == 1 => ClientError::Indeterminate { message: error.to_string() },
-            error => ClientError::Indeterminate {
-                message: format!("an attempt's reply was lost, and the next one was told: {error}"),
-            },
-        }
-    }
 }

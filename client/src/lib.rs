@@ -29,8 +29,11 @@
 //! The SDK spawns its tasks on the tokio runtime in which [`Client::connect`] is called; handles may be used from any
 //! task. Nothing of it is global: several clients live side by side.
 
+mod answer;
+mod attempts;
 mod batch;
 pub mod bins;
+mod builder;
 mod client;
 mod error;
 pub mod low;
@@ -51,7 +54,8 @@ pub use outcrop_wire::{
 };
 
 pub use batch::{Batch, BatchOutcome};
-pub use client::{Client, ClientBuilder};
+pub use builder::ClientBuilder;
+pub use client::Client;
 pub use error::ClientError;
 pub use operate::OperateResult;
 pub use options::{DeleteOptions, OperateOptions, PutOptions, ScanOptions};

@@ -36,7 +36,9 @@ use thiserror::Error;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::client::{Client, body_bytes, connect_error};
+use crate::answer::body_bytes;
+use crate::builder::connect_error;
+use crate::client::Client;
 use crate::error::ClientError;
 use crate::transport::Lost;
 use crate::transport::link::{Session as Opened, code_of, explain, read_large_frame};

@@ -21,7 +21,9 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tracing::{Instrument, Span};
 
-use crate::client::{Answer, Client, connect_error};
+use crate::answer::Answer;
+use crate::builder::connect_error;
+use crate::client::Client;
 use crate::error::ClientError;
 use crate::options::ScanOptions;
 use crate::telemetry::{record_outcome, request_span, trace_context};

@@ -9,7 +9,8 @@ use outcrop_wire::{BinSelection, Bins, Key, Operation, PutMode, RequestBody, Sto
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::client::{Answer, Client, Outgoing};
+use crate::answer::{Answer, Outgoing};
+use crate::client::Client;
 use crate::error::ClientError;
 use crate::operate::OperateResult;
 use crate::options::{DeleteOptions, OperateOptions, PutOptions};
