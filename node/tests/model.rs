@@ -54,6 +54,8 @@ enum Step {
     Checkpoint,
     Restart,
     Crash(u64),
+    CrashWithoutCheckpoint(u64),
+    EvacuateOldest,
 }
 
 fn which() -> impl Strategy<Value = Which> {
@@ -143,6 +145,8 @@ fn step() -> impl Strategy<Value = Step> {
         3 => Just(Step::Checkpoint),
         2 => Just(Step::Restart),
         3 => any::<u64>().prop_map(Step::Crash),
+        2 => any::<u64>().prop_map(Step::CrashWithoutCheckpoint),
+        3 => Just(Step::EvacuateOldest),
     ]
 }
 
@@ -400,6 +404,14 @@ impl Model {
             Step::Crash(seed) => {
                 let rig = self.rig.take().expect("taken only here").crash(*seed).await;
                 self.reopened(rig).await;
+            }
+            Step::CrashWithoutCheckpoint(seed) => {
+                let rig = self.rig.take().expect("taken only here").crash_without_checkpoint(*seed).await;
+                self.reopened(rig).await;
+            }
+            Step::EvacuateOldest => {
+                self.rig().namespace().log.evacuate_oldest();
+                self.rig().settle().await;
             }
         }
     }

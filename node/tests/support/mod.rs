@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use outcrop_flash::device::memory::MemoryDevice;
-use outcrop_flash::log::{Log, LogOptions, SEGMENTS_OFFSET};
+use outcrop_flash::log::{CheckpointOutcome, DATA_START, Log, LogOptions, SEGMENTS_OFFSET};
 use outcrop_node::command::answer::Wait;
 use outcrop_node::command::{Context, Step, execute};
 use outcrop_node::server::waiting::undurable;
@@ -175,6 +175,24 @@ impl Rig {
     pub async fn crash(self, seed: u64) -> Rig {
         let device = self.device.crash(seed);
         self.reopen_on(device).await
+    }
+
+    /// A power failure that also damages the checkpoint, so that everything is replayed.
+    pub async fn crash_without_checkpoint(self, seed: u64) -> Rig {
+        let device = self.device.crash(seed);
+        let data: Vec<u32> = self.namespace().log.segments().iter().map(|segment| segment.id.0).collect();
+        for segment in (0..self.settings.segments as u32).filter(|id| !data.contains(id)) {
+            // The first chunk of a checkpoint begins here; in a free segment nothing does.
+            device.flip_bit(self.device_offset(segment, DATA_START + 24), 3);
+        }
+        let rig = self.reopen_on(device).await;
+        assert!(!matches!(rig.opened.log.checkpoint, CheckpointOutcome::Loaded { .. }), "it was to be damaged");
+        rig
+    }
+
+    /// Where a byte of a segment lies on the device.
+    pub fn device_offset(&self, segment: u32, offset: usize) -> u64 {
+        SEGMENTS_OFFSET + u64::from(segment) * self.settings.segment_bytes as u64 + offset as u64
     }
 
     /// Opens what another device holds; this rig is gone.
