@@ -86,7 +86,12 @@ async fn rot_under_a_running_log_is_an_error_of_that_read_only() {
     let (mut entries, mut damaged) = (0, Vec::new());
     while let Some(next) = reader.next().await {
         match next {
-            Ok(batch) => entries += batch.iter().map(|(_, _, payload)| Version::parse(payload)).count(),
+            Ok(batch) => {
+                for (_, _, payload) in batch.iter() {
+                    Version::parse(payload);
+                    entries += 1;
+                }
+            }
             Err(SegmentReadError::Damaged { offset, .. }) => damaged.push(offset),
             Err(error) => panic!("{error}"),
         }
@@ -120,7 +125,7 @@ async fn lost_and_misdirected_writes_are_noticed() {
         let image = device.crash(seed);
         drop(store);
         let (store, report, recovered) = open(&image).await;
-        assert!(report.damaged_places >= 1 + u64::from(misdirected), "seed {seed}: {:?}", report.damage);
+        assert!(report.damaged_places > u64::from(misdirected), "seed {seed}: {:?}", report.damage);
         assert!(recovered.index.len() < 95 && recovered.index.len() >= 65, "seed {seed}: {}", recovered.index.len());
         store.check_all().await;
     }

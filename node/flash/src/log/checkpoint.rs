@@ -119,7 +119,7 @@ impl ChunkWriter<'_> {
 
     async fn put(&mut self, chunk: &[u8]) -> Result<(), CheckpointError> {
         let total = entry::total_bytes(chunk.len());
-        if !self.filling.as_ref().is_some_and(|filling| total + MARK_BYTES <= filling.writer.room()) {
+        if self.filling.as_ref().is_none_or(|filling| total + MARK_BYTES > filling.writer.room()) {
             self.finish_segment().await?;
             self.next_segment().await?;
         }
