@@ -51,7 +51,9 @@ fn a_taken_port_is_named() {
 fn metrics_and_health_are_served() {
     let node = Dev::start();
     node.ok(&["put", "test/s/1", "--value", "x"]);
-    for (path, expected) in [("/livez", "200"), ("/readyz", "200"), ("/metrics", "# EOF")] {
+    for (path, expected) in
+        [("/livez", "200"), ("/readyz", "200"), ("/metrics", "outcrop_set_records{namespace=\"test\",set=\"s\"} 1")]
+    {
         let mut stream = std::net::TcpStream::connect(&node.admin).expect("listens");
         write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").expect("asked");
         let mut answer = String::new();

@@ -92,10 +92,10 @@ pub async fn run(args: &ScanArgs) -> Result<Exit, Failure> {
     }
     let more = scan.cursor().filter(|_| args.limit == Some(printer.records));
     printer.end(more)?;
-    if let (0, Some(set), OutputFormat::Table) = (printer.records, set, args.target.output) {
-        if let Some(hint) = other_set(&client, namespace, set).await {
-            eprintln!("{hint}");
-        }
+    if let (0, Some(set), OutputFormat::Table) = (printer.records, set, args.target.output)
+        && let Some(hint) = other_set(&client, namespace, set).await
+    {
+        eprintln!("{hint}");
     }
     client.close().await;
     Ok(Exit::Ok)

@@ -94,9 +94,7 @@ impl ExportArgs {
     }
 
     fn scan_options(&self) -> ScanOptions {
-        let mut options = ScanOptions::default();
-        options.bins = self.bins.as_deref().map(bin_names);
-        options
+        ScanOptions { bins: self.bins.as_deref().map(bin_names), ..ScanOptions::default() }
     }
 }
 
@@ -133,9 +131,8 @@ pub async fn run(args: &ExportArgs) -> Result<Exit, Failure> {
             match writer.render(record) {
                 Ok(row) => {
                     records += 1;
-                    match sorter.hold(record.key().user_key.to_owned(), row)? {
-                        Some(row) => writer.write(&row)?,
-                        None => {}
+                    if let Some(row) = sorter.hold(record.key().user_key.to_owned(), row)? {
+                        writer.write(&row)?;
                     }
                 }
                 Err(reason) => {
@@ -159,10 +156,11 @@ pub async fn run(args: &ExportArgs) -> Result<Exit, Failure> {
             grouped(progress.rate(records))
         );
     }
-    if records == 0 && bad == 0 {
-        if let Some(hint) = other_set(&client, namespace, set).await {
-            eprintln!("{hint}");
-        }
+    if records == 0
+        && bad == 0
+        && let Some(hint) = other_set(&client, namespace, set).await
+    {
+        eprintln!("{hint}");
     }
     client.close().await;
     Ok(if bad > 0 { Exit::Partial } else { Exit::Ok })

@@ -130,7 +130,6 @@ impl<'a> Load<'a> {
     }
 
     /// A row's record, unless it is a bad row.
-    #[expect(clippy::type_complexity, reason = "what a write needs, handed on at once")]
     fn admit(&mut self, row: Row, report: &mut Report) -> Result<Option<(u64, u64, Key, Bins)>, Stop> {
         let (user_key, bins) = match row.content {
             Ok(content) => content,

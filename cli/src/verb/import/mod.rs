@@ -67,7 +67,7 @@ pub struct ImportArgs {
     /// Writes under way at once
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u16).range(1..=4_096))]
     pub in_flight: u16,
-    /// Stop after so many bad rows
+    /// Allow so many bad rows, and stop at the next one [default: any number]
     #[arg(long, value_name = "N")]
     pub max_bad: Option<u64>,
     /// Write the bad rows' numbers, lines and reasons to this file, as NDJSON
