@@ -29,7 +29,7 @@ pub fn apply(bytes: &mut Vec<u8>, edit: &[u8]) {
     let at = if bytes.len() <= usize::from(u16::MAX) {
         fraction as usize % bytes.len()
     } else {
-        (fraction * bytes.len() as u64 >> 16) as usize
+        ((fraction * bytes.len() as u64) >> 16) as usize
     };
     let len = usize::from(with).min(bytes.len() - at);
     match what % 8 {
