@@ -54,6 +54,15 @@ pub struct Batch {
 }
 
 /// What became of one request of a batch.
+///
+/// ```no_run
+/// # async fn example(client: outcrop_client::Client, batch: outcrop_client::Batch) -> Result<(), outcrop_client::ClientError> {
+/// use outcrop_client::BatchOutcome;
+/// let outcomes = client.batch(batch).await?;
+/// let failed = outcomes.iter().filter(|outcome| matches!(outcome, BatchOutcome::Failed(_))).count();
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub enum BatchOutcome {
     /// Of a get: the record, if there is one.
@@ -74,28 +83,51 @@ pub enum BatchOutcome {
 
 impl Batch {
     /// No requests.
+    ///
+    /// ```
+    /// assert!(outcrop_client::Batch::new().is_empty());
+    /// ```
     #[must_use]
     pub fn new() -> Self {
         Batch::default()
     }
 
     /// Number of requests so far.
+    ///
+    /// ```
+    /// use outcrop_client::{Batch, Key};
+    /// assert_eq!(Batch::new().get(&Key::new("test", "people", 1)).len(), 1);
+    /// ```
     pub fn len(&self) -> usize {
         self.items.len()
     }
 
     /// Whether there are no requests.
+    ///
+    /// ```
+    /// assert!(outcrop_client::Batch::new().is_empty());
+    /// ```
     pub fn is_empty(&self) -> bool {
         self.items.is_empty()
     }
 
     /// Reads a record.
+    ///
+    /// ```
+    /// use outcrop_client::{Batch, Key};
+    /// let batch = Batch::new().get(&Key::new("test", "people", 1));
+    /// ```
     #[must_use]
     pub fn get(self, key: &Key) -> Self {
         self.with(Item::Get { key: key.clone(), bins: None })
     }
 
     /// Reads some bins of a record.
+    ///
+    /// ```
+    /// use outcrop_client::{Batch, Key};
+    /// let batch = Batch::new().get_bins(&Key::new("test", "people", 1), &["name"]);
+    /// ```
     #[must_use]
     pub fn get_bins(self, key: &Key, bins: &[&str]) -> Self {
         let bins = bins.iter().map(|name| (*name).to_owned()).collect();
@@ -103,12 +135,23 @@ impl Batch {
     }
 
     /// Asks whether a record is there.
+    ///
+    /// ```
+    /// use outcrop_client::{Batch, Key};
+    /// let batch = Batch::new().exists(&Key::new("test", "people", 1));
+    /// ```
     #[must_use]
     pub fn exists(self, key: &Key) -> Self {
         self.with(Item::Exists { key: key.clone() })
     }
 
     /// Writes a record.
+    ///
+    /// ```
+    /// use outcrop_client::{Batch, Bins, Key, PutOptions};
+    /// let bins = Bins::new().with("name", "Ada");
+    /// let batch = Batch::new().put(&Key::new("test", "people", 1), &bins, PutOptions::default());
+    /// ```
     #[must_use]
     pub fn put(self, key: &Key, bins: &Bins, options: PutOptions) -> Self {
         let archive = archive_bins(bins).map_err(ClientError::from);
@@ -116,18 +159,34 @@ impl Batch {
     }
 
     /// Deletes a record.
+    ///
+    /// ```
+    /// use outcrop_client::{Batch, DeleteOptions, Key};
+    /// let batch = Batch::new().delete(&Key::new("test", "people", 1), DeleteOptions::default());
+    /// ```
     #[must_use]
     pub fn delete(self, key: &Key, options: DeleteOptions) -> Self {
         self.with(Item::Delete { key: key.clone(), options })
     }
 
     /// Gives a record a new time to live.
+    ///
+    /// ```
+    /// use outcrop_client::{Batch, Key, Ttl};
+    /// let batch = Batch::new().touch(&Key::new("test", "people", 1), Ttl::Secs(60));
+    /// ```
     #[must_use]
     pub fn touch(self, key: &Key, ttl: Ttl) -> Self {
         self.with(Item::Touch { key: key.clone(), ttl })
     }
 
     /// Carries out operations on a record.
+    ///
+    /// ```
+    /// use outcrop_client::{Batch, Key, OperateOptions, Operation};
+    /// let steps = vec![Operation::Read { bin: "name".into() }];
+    /// let batch = Batch::new().operate(&Key::new("test", "people", 1), steps, OperateOptions::default());
+    /// ```
     #[must_use]
     pub fn operate(self, key: &Key, operations: Vec<Operation>, options: OperateOptions) -> Self {
         let writes = operations.iter().any(Operation::writes);
@@ -136,6 +195,10 @@ impl Batch {
     }
 
     /// How long to wait for the whole batch; the client's default unless said.
+    ///
+    /// ```
+    /// let batch = outcrop_client::Batch::new().deadline(std::time::Duration::from_secs(5));
+    /// ```
     #[must_use]
     pub fn deadline(mut self, deadline: std::time::Duration) -> Self {
         self.deadline = Some(deadline);
@@ -143,6 +206,10 @@ impl Batch {
     }
 
     /// Says that carrying it out twice is harmless, so that it may be sent again when its reply was lost.
+    ///
+    /// ```
+    /// let batch = outcrop_client::Batch::new().idempotent(true);
+    /// ```
     #[must_use]
     pub fn idempotent(mut self, idempotent: bool) -> Self {
         self.idempotent = idempotent;

@@ -60,6 +60,10 @@ impl ClientBuilder {
     }
 
     /// Connections to the node, 1 to 64; 2 by default. More spread a client over more of the node's cores.
+    ///
+    /// ```
+    /// let builder = outcrop_client::Client::builder("outcrop://127.0.0.1").connections(4);
+    /// ```
     #[must_use]
     pub fn connections(mut self, connections: usize) -> Self {
         self.connections = Some(connections.clamp(1, 64));
@@ -67,6 +71,10 @@ impl ClientBuilder {
     }
 
     /// Lanes of each connection, 1 to 16; 2 by default. Fewer gather more requests into one packet.
+    ///
+    /// ```
+    /// let builder = outcrop_client::Client::builder("outcrop://127.0.0.1").lanes(1);
+    /// ```
     #[must_use]
     pub fn lanes(mut self, lanes: usize) -> Self {
         self.lanes = Some(lanes.clamp(1, LANES_MAX));
@@ -74,6 +82,10 @@ impl ClientBuilder {
     }
 
     /// Whom to trust; [`Trust::Automatic`] by default.
+    ///
+    /// ```
+    /// let builder = outcrop_client::Client::builder("outcrop://127.0.0.1").trust(outcrop_client::Trust::System);
+    /// ```
     #[must_use]
     pub fn trust(mut self, trust: Trust) -> Self {
         self.trust = Some(trust);
@@ -81,6 +93,10 @@ impl ClientBuilder {
     }
 
     /// How long a request may take, all attempts together, 1 ms to 10 minutes; 1 s by default.
+    ///
+    /// ```
+    /// let builder = outcrop_client::Client::builder("outcrop://127.0.0.1").deadline(std::time::Duration::from_millis(50));
+    /// ```
     #[must_use]
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = Some(deadline);
@@ -88,6 +104,10 @@ impl ClientBuilder {
     }
 
     /// Attempts after the first, at most; 8 by default.
+    ///
+    /// ```
+    /// let builder = outcrop_client::Client::builder("outcrop://127.0.0.1").retries(0);
+    /// ```
     #[must_use]
     pub fn retries(mut self, retries: u32) -> Self {
         self.retries = Some(retries);
@@ -95,6 +115,10 @@ impl ClientBuilder {
     }
 
     /// The program's name and version, for the node's logs; at most 60 characters are kept.
+    ///
+    /// ```
+    /// let builder = outcrop_client::Client::builder("outcrop://127.0.0.1").agent("my-service/1.0");
+    /// ```
     #[must_use]
     pub fn agent(mut self, agent: impl Into<String>) -> Self {
         self.agent = agent.into();
@@ -102,6 +126,13 @@ impl ClientBuilder {
     }
 
     /// Connects. An error if no address answers, or none with a certificate that is trusted.
+    ///
+    /// ```no_run
+    /// # async fn example() -> Result<(), outcrop_client::ClientError> {
+    /// let client = outcrop_client::Client::builder("outcrop://127.0.0.1").connections(4).connect().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn connect(self) -> Result<Client, ClientError> {
         let url = NodeUrl::parse(&self.url)?;
         let trust = self.trust.or(url.ca.map(Trust::PemFile)).unwrap_or_default();

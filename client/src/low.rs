@@ -52,6 +52,11 @@ const LARGE_WAITING: usize = 64;
 const LARGE_WAIT: std::time::Duration = std::time::Duration::from_secs(60);
 
 /// Why a request can't be submitted now.
+///
+/// ```
+/// use outcrop_client::{ClientError, Code, low::SubmitError};
+/// assert_eq!(ClientError::from(SubmitError::Full).code(), Some(Code::Overloaded));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum SubmitError {
     /// As many requests as the node takes are under way: drain some first.
@@ -73,6 +78,15 @@ impl From<SubmitError> for ClientError {
 }
 
 /// One request's reply.
+///
+/// ```no_run
+/// # async fn example(session: &mut outcrop_client::low::Session) -> Result<(), outcrop_client::ClientError> {
+/// let mut completions = Vec::new();
+/// session.recv_batch(&mut completions).await?;
+/// println!("{} is {}", completions[0].token, completions[0].code.name());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub struct Completion {
     /// The token that the request was submitted with.
@@ -101,6 +115,14 @@ impl Completion {
 type LargeReply = (u32, Result<Bytes, Lost>);
 
 /// One connection with one lane, driven by its owner.
+///
+/// ```no_run
+/// # async fn example(client: outcrop_client::Client) -> Result<(), outcrop_client::ClientError> {
+/// let session = outcrop_client::low::Session::open(&client).await?;
+/// println!("{:?}", session.namespace("test"));
+/// # Ok(())
+/// # }
+/// ```
 pub struct Session {
     opened: Opened,
     send: SendStream,
@@ -160,11 +182,27 @@ impl Session {
     }
 
     /// Requests under way.
+    ///
+    /// ```no_run
+    /// # async fn example(session: &mut outcrop_client::low::Session) -> Result<(), outcrop_client::ClientError> {
+    /// while session.under_way() > 0 {
+    ///     session.recv_batch(&mut Vec::new()).await?;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn under_way(&self) -> usize {
         self.tokens.len() - self.free.len()
     }
 
     /// The deadline that later requests carry, in milliseconds; 0: the node's default. The session itself waits for ever.
+    ///
+    /// ```no_run
+    /// # async fn example(session: &mut outcrop_client::low::Session) -> Result<(), outcrop_client::ClientError> {
+    /// session.set_deadline_ms(50);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn set_deadline_ms(&mut self, deadline_ms: u32) {
         self.deadline_ms = deadline_ms.min(outcrop_wire::limits::DEADLINE_MS_MAX);
     }
@@ -221,6 +259,13 @@ impl Session {
     }
 
     /// Hands all that was submitted to the connection; waits only while the node takes no more.
+    ///
+    /// ```no_run
+    /// # async fn example(session: &mut outcrop_client::low::Session) -> Result<(), outcrop_client::ClientError> {
+    /// session.flush().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn flush(&mut self) -> Result<(), ClientError> {
         if self.out.is_empty() {
             return Ok(());
@@ -234,6 +279,15 @@ impl Session {
     }
 
     /// Waits for at least one reply and gives all that are there. Dropping it midway loses nothing.
+    ///
+    /// ```no_run
+    /// # async fn example(session: &mut outcrop_client::low::Session) -> Result<(), outcrop_client::ClientError> {
+    /// let mut completions = Vec::new();
+    /// session.recv_batch(&mut completions).await?;
+    /// assert!(!completions.is_empty());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn recv_batch(&mut self, completions: &mut Vec<Completion>) -> Result<(), ClientError> {
         let before = completions.len();
         loop {
@@ -279,11 +333,27 @@ impl Session {
     }
 
     /// The tokens of requests that never got a reply, after the connection broke: their fate is unknown.
+    ///
+    /// ```no_run
+    /// # async fn example(session: &mut outcrop_client::low::Session) -> Result<(), outcrop_client::ClientError> {
+    /// if session.flush().await.is_err() {
+    ///     println!("unknown: {:?}", session.lost().collect::<Vec<u64>>());
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn lost(&self) -> impl Iterator<Item = u64> + '_ {
         self.tokens.iter().flatten().copied()
     }
 
     /// Closes the connection at once.
+    ///
+    /// ```no_run
+    /// # async fn example(session: outcrop_client::low::Session) -> Result<(), outcrop_client::ClientError> {
+    /// session.close().await;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn close(self) {
         self.opened.connection.close(0_u32.into(), b"closed by the client");
         // Bounded: the closing packet is worth a moment, no more.

@@ -75,12 +75,20 @@ macro_rules! shared_options {
     ($options:ident) => {
         impl $options {
             /// The defaults.
+            ///
+            /// ```
+            /// assert_eq!(outcrop_client::PutOptions::new(), outcrop_client::PutOptions::default());
+            /// ```
             #[must_use]
             pub fn new() -> Self {
                 Self::default()
             }
 
             /// Only if the record has this generation.
+            ///
+            /// ```
+            /// assert_eq!(outcrop_client::DeleteOptions::new().if_generation(3).if_generation, Some(3));
+            /// ```
             #[must_use]
             pub fn if_generation(mut self, generation: u32) -> Self {
                 self.if_generation = Some(generation);
@@ -88,6 +96,10 @@ macro_rules! shared_options {
             }
 
             /// How long to wait for the answer, further attempts included.
+            ///
+            /// ```
+            /// let options = outcrop_client::PutOptions::new().deadline(std::time::Duration::from_millis(50));
+            /// ```
             #[must_use]
             pub fn deadline(mut self, deadline: Duration) -> Self {
                 self.deadline = Some(deadline);
@@ -95,6 +107,10 @@ macro_rules! shared_options {
             }
 
             /// Says that carrying it out twice is harmless, so that it may be sent again when a reply was lost.
+            ///
+            /// ```
+            /// assert!(outcrop_client::PutOptions::new().idempotent(true).idempotent);
+            /// ```
             #[must_use]
             pub fn idempotent(mut self, idempotent: bool) -> Self {
                 self.idempotent = idempotent;
@@ -110,6 +126,11 @@ shared_options!(OperateOptions);
 
 impl PutOptions {
     /// What becomes of what is there.
+    ///
+    /// ```
+    /// use outcrop_client::{PutMode, PutOptions};
+    /// assert_eq!(PutOptions::new().mode(PutMode::CreateOnly).mode, PutMode::CreateOnly);
+    /// ```
     #[must_use]
     pub fn mode(mut self, mode: PutMode) -> Self {
         self.mode = mode;
@@ -117,6 +138,11 @@ impl PutOptions {
     }
 
     /// The record's time to live.
+    ///
+    /// ```
+    /// use outcrop_client::{PutOptions, Ttl};
+    /// assert_eq!(PutOptions::new().ttl(Ttl::Never).ttl, Ttl::Never);
+    /// ```
     #[must_use]
     pub fn ttl(mut self, ttl: Ttl) -> Self {
         self.ttl = ttl;
@@ -126,6 +152,11 @@ impl PutOptions {
 
 impl OperateOptions {
     /// The record's time to live if a step writes.
+    ///
+    /// ```
+    /// use outcrop_client::{OperateOptions, Ttl};
+    /// assert_eq!(OperateOptions::new().ttl(Ttl::Secs(60)).ttl, Ttl::Secs(60));
+    /// ```
     #[must_use]
     pub fn ttl(mut self, ttl: Ttl) -> Self {
         self.ttl = ttl;
@@ -163,6 +194,10 @@ impl Default for ScanOptions {
 
 impl ScanOptions {
     /// Gives these bins only.
+    ///
+    /// ```
+    /// assert_eq!(outcrop_client::ScanOptions::default().bins(["name"]).bins.map(|bins| bins.len()), Some(1));
+    /// ```
     #[must_use]
     pub fn bins<T: Into<String>>(mut self, bins: impl IntoIterator<Item = T>) -> Self {
         self.bins = Some(bins.into_iter().map(Into::into).collect());
@@ -170,6 +205,10 @@ impl ScanOptions {
     }
 
     /// Gives this many records in all, at most.
+    ///
+    /// ```
+    /// assert_eq!(outcrop_client::ScanOptions::default().limit(10).limit, 10);
+    /// ```
     #[must_use]
     pub fn limit(mut self, limit: u64) -> Self {
         self.limit = limit;
@@ -177,6 +216,10 @@ impl ScanOptions {
     }
 
     /// Gives this many records a second, at most.
+    ///
+    /// ```
+    /// assert_eq!(outcrop_client::ScanOptions::default().records_per_sec(1_000).records_per_sec, 1_000);
+    /// ```
     #[must_use]
     pub fn records_per_sec(mut self, records_per_sec: u32) -> Self {
         self.records_per_sec = records_per_sec;
@@ -184,6 +227,10 @@ impl ScanOptions {
     }
 
     /// Goes through these partitions only.
+    ///
+    /// ```
+    /// assert_eq!(outcrop_client::ScanOptions::default().partitions(0..=9).partitions, 0..=9);
+    /// ```
     #[must_use]
     pub fn partitions(mut self, partitions: RangeInclusive<u16>) -> Self {
         self.partitions = partitions;
@@ -191,6 +238,12 @@ impl ScanOptions {
     }
 
     /// Goes on where an earlier scan stopped.
+    ///
+    /// ```
+    /// use outcrop_client::{Cursor, ScanOptions};
+    /// let cursor = Cursor { log_id: 1, start_lsn: 0, position_lsn: 4_096, emitted: 3 };
+    /// assert_eq!(ScanOptions::default().cursor(Some(cursor)).cursor, Some(cursor));
+    /// ```
     #[must_use]
     pub fn cursor(mut self, cursor: Option<Cursor>) -> Self {
         self.cursor = cursor;

@@ -108,11 +108,29 @@ impl Client {
 
 impl Scan {
     /// The next record; `None` at the end. After an error the scan is over; [`Scan::cursor`] tells where it was.
+    ///
+    /// ```no_run
+    /// # async fn example(mut scan: outcrop_client::Scan) -> Result<(), outcrop_client::ClientError> {
+    /// while let Some(record) = scan.next().await {
+    ///     println!("{}", record?.key().user_key);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn next(&mut self) -> Option<Result<RecordView, ClientError>> {
         std::future::poll_fn(|context| self.poll_record(context)).await
     }
 
     /// All records that came in one frame (about 256 KiB): the fastest way to go through many. Never empty.
+    ///
+    /// ```no_run
+    /// # async fn example(mut scan: outcrop_client::Scan) -> Result<(), outcrop_client::ClientError> {
+    /// while let Some(records) = scan.next_batch().await {
+    ///     println!("{} more", records?.len());
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn next_batch(&mut self) -> Option<Result<Vec<RecordView>, ClientError>> {
         std::future::poll_fn(|context| self.poll_batch(context)).await
     }
@@ -120,6 +138,15 @@ impl Scan {
     /// Where another scan can go on ([`ScanOptions::cursor`]), now or after a restart: behind the last frame of which
     /// every record was given. Records of a frame that was only partly given come again; [`Scan::next_batch`] gives
     /// whole frames. `None`: from the beginning.
+    ///
+    /// ```no_run
+    /// # async fn example(client: outcrop_client::Client, mut scan: outcrop_client::Scan) -> Result<(), outcrop_client::ClientError> {
+    /// use outcrop_client::ScanOptions;
+    /// scan.next_batch().await.transpose()?;
+    /// let rest = client.scan("test", None, ScanOptions::default().cursor(scan.cursor()));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn cursor(&self) -> Option<Cursor> {
         self.cursor
     }

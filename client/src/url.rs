@@ -12,6 +12,11 @@ pub(crate) const PORT_DEFAULT: u16 = 7420;
 const ADDRESSES_MAX: usize = 64;
 
 /// Why a URL can't be used.
+///
+/// ```
+/// use outcrop_client::UrlError;
+/// assert!(UrlError::Path("shop/1".into()).to_string().contains("no path"));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum UrlError {
     /// It doesn't begin with `outcrop://`.

@@ -107,41 +107,97 @@ impl RecordView {
     }
 
     /// Its write counter: 1 for the first write.
+    ///
+    /// ```no_run
+    /// # async fn example(record: outcrop_client::RecordView) -> Result<(), outcrop_client::ClientError> {
+    /// let options = outcrop_client::PutOptions::default().if_generation(record.generation());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn generation(&self) -> u32 {
         self.header.generation
     }
 
     /// When it expires, in seconds since 1970 (UTC); `None`: never.
+    ///
+    /// ```no_run
+    /// # async fn example(record: outcrop_client::RecordView) -> Result<(), outcrop_client::ClientError> {
+    /// println!("expires: {:?}", record.expiry_secs());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn expiry_secs(&self) -> Option<u32> {
         expiry(self.header.expiry_secs)
     }
 
     /// When it was last written, in milliseconds since 1970 (UTC), by the node's clock; for people, never for order.
+    ///
+    /// ```no_run
+    /// # async fn example(record: outcrop_client::RecordView) -> Result<(), outcrop_client::ClientError> {
+    /// println!("written {} ms after 1970", record.last_update_ms());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn last_update_ms(&self) -> u64 {
         self.header.last_update_ms
     }
 
     /// The epoch of its partition when it was written.
+    ///
+    /// ```no_run
+    /// # async fn example(record: outcrop_client::RecordView) -> Result<(), outcrop_client::ClientError> {
+    /// let order = (record.epoch(), record.sequence());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn epoch(&self) -> u64 {
         self.header.epoch
     }
 
     /// Its place among its partition's writes; (epoch, sequence) orders writes.
+    ///
+    /// ```no_run
+    /// # async fn example(record: outcrop_client::RecordView) -> Result<(), outcrop_client::ClientError> {
+    /// let order = (record.epoch(), record.sequence());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn sequence(&self) -> u64 {
         self.header.sequence
     }
 
     /// Its set and user key.
+    ///
+    /// ```no_run
+    /// # async fn example(record: outcrop_client::RecordView) -> Result<(), outcrop_client::ClientError> {
+    /// println!("{} of set {}", record.key().user_key, record.key().set);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn key(&self) -> KeyRef<'_> {
         StoredRecord::parse(&self.stored).expect("these bytes were taken apart when the view was made").key
     }
 
     /// The archived bins as bytes: what [`outcrop_wire::archive::access_bins`] reads. Empty if no bins were asked for.
+    ///
+    /// ```no_run
+    /// # async fn example(record: outcrop_client::RecordView) -> Result<(), outcrop_client::ClientError> {
+    /// let bins = outcrop_wire::archive::decode_bins(&record.archive())?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn archive(&self) -> Bytes {
         self.stored.slice(self.archive_at as usize..)
     }
 
     /// The whole stored record: header, set, key and archived bins, as a node keeps it.
+    ///
+    /// ```no_run
+    /// # async fn example(record: outcrop_client::RecordView) -> Result<(), outcrop_client::ClientError> {
+    /// println!("{} bytes", record.stored().len());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn stored(&self) -> &Bytes {
         &self.stored
     }
@@ -152,6 +208,13 @@ impl RecordView {
     }
 
     /// The bins, read in place; [`ArchivedBins::get`] finds one by its name. An error: the archive is damaged.
+    ///
+    /// ```no_run
+    /// # async fn example(record: outcrop_client::RecordView) -> Result<(), outcrop_client::ClientError> {
+    /// let has_name = record.bins()?.get("name").is_some();
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn bins(&self) -> Result<&ArchivedBins, ClientError> {
         let validated = self.validated.get_or_init(|| {
             let archive = match self.has_archive() {
@@ -167,6 +230,15 @@ impl RecordView {
     }
 
     /// The bytes (or text) of the unnamed bin, as a slice of the reply; `None` if there is no such bin.
+    ///
+    /// ```no_run
+    /// # async fn example(record: outcrop_client::RecordView) -> Result<(), outcrop_client::ClientError> {
+    /// if let Some(bytes) = record.unnamed_bytes()? {
+    ///     println!("{} bytes", bytes.len());
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn unnamed_bytes(&self) -> Result<Option<Bytes>, ClientError> {
         match self.validated.get() {
             Some(_) => Ok(self.bins()?.unnamed_bytes().map(|bytes| self.stored.slice_ref(bytes))),
@@ -177,6 +249,13 @@ impl RecordView {
     }
 
     /// The bins as an owned copy.
+    ///
+    /// ```no_run
+    /// # async fn example(record: outcrop_client::RecordView) -> Result<(), outcrop_client::ClientError> {
+    /// println!("{:?}", record.to_bins()?.get("name"));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn to_bins(&self) -> Result<Bins, ClientError> {
         match self.has_archive() {
             true => Ok(decode_bins(&self.stored[self.archive_at as usize..])?),
@@ -185,6 +264,13 @@ impl RecordView {
     }
 
     /// The whole record as an owned copy.
+    ///
+    /// ```no_run
+    /// # async fn example(record: outcrop_client::RecordView) -> Result<(), outcrop_client::ClientError> {
+    /// let owned: outcrop_client::Record = record.to_record()?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn to_record(&self) -> Result<Record, ClientError> {
         Ok(Record {
             bins: self.to_bins()?,
@@ -197,6 +283,13 @@ impl RecordView {
     }
 
     /// The bins as a serde type: see [`crate::bins`].
+    ///
+    /// ```no_run
+    /// # async fn example(record: outcrop_client::RecordView) -> Result<(), outcrop_client::ClientError> {
+    /// let fields: std::collections::BTreeMap<String, i64> = record.decode()?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T, ClientError> {
         crate::bins::from_archived(self.bins()?)
     }

@@ -32,11 +32,23 @@ impl TypedError {
     }
 
     /// Where it is: `lines[1].name`; empty for the value itself.
+    ///
+    /// ```
+    /// use outcrop_client::{ClientError, bins::to_bins};
+    /// let error = to_bins(&std::collections::BTreeMap::from([("wide", u64::MAX)])).unwrap_err();
+    /// assert!(matches!(error, ClientError::Typed(typed) if typed.path() == "wide"));
+    /// ```
     pub fn path(&self) -> &str {
         &self.path
     }
 
     /// What is wrong there.
+    ///
+    /// ```
+    /// use outcrop_client::{ClientError, bins::to_bins};
+    /// let error = to_bins(&1).unwrap_err();
+    /// assert!(matches!(error, ClientError::Typed(typed) if typed.message().contains("integer")));
+    /// ```
     pub fn message(&self) -> &str {
         &self.message
     }
