@@ -22,8 +22,12 @@ pub const BLOCK_BYTES: usize = 4_096;
 /// Buffers of at least this size (segments) are aligned to it and ask the kernel for huge pages.
 const HUGE_PAGE_BYTES: usize = 2 << 20;
 
-/// Pooled sizes: 4 KiB to 1 MiB in powers of two. Longer reads are rare, and their copying outweighs the allocation.
-const POOL_CLASSES: usize = 9;
+/// Pooled sizes of reads: 4 KiB to 1 MiB in powers of two. Longer ones are rare, and their copying outweighs the
+/// allocation.
+const READ_CLASSES: usize = 9;
+
+/// Pooled sizes altogether: segments are up to 8 MiB long.
+const POOL_CLASSES: usize = 12;
 
 /// An owned, block-aligned piece of memory; its bytes may be uninitialised.
 struct Memory {
@@ -105,7 +109,7 @@ impl BufferPool {
     /// of the buffer drops it. Its bytes are whatever they were before; see [`SegmentWriter::advance`].
     pub(crate) fn writer(self: &Arc<Self>, len: usize) -> SegmentWriter {
         let len = len.max(1).next_multiple_of(BLOCK_BYTES);
-        let Some(class) = Self::class(len) else {
+        let Some(class) = Self::class(len).filter(|class| *class < READ_CLASSES) else {
             return SegmentBuffer::writer_over(Memory::new(len, false), len, false, None);
         };
         let memory = self.shelves[class].lock().pop();
@@ -117,6 +121,18 @@ impl BufferPool {
             None => Memory::new(BLOCK_BYTES << class, false),
         };
         SegmentBuffer::writer_over(memory, len, false, Some(self.clone()))
+    }
+
+    /// A writer over memory of this length that an earlier buffer gave back, its pages touched; `None` if there is none.
+    pub(crate) fn reused(self: &Arc<Self>, len: usize) -> Option<SegmentWriter> {
+        let memory = self.shelves[Self::class(len)?].lock().pop_if(|memory| memory.len >= len)?;
+        self.held_bytes.fetch_sub(memory.len, Ordering::Relaxed);
+        Some(SegmentBuffer::writer_over(memory, len, false, Some(self.clone())))
+    }
+
+    /// A writer over new zeroed memory that comes back to this pool. `len` is a multiple of the block.
+    pub(crate) fn zeroed(self: &Arc<Self>, len: usize) -> SegmentWriter {
+        SegmentBuffer::writer_over(Memory::new(len, true), len, true, Some(self.clone()))
     }
 
     fn take_back(&self, memory: Memory) {

@@ -9,7 +9,7 @@ use crate::location::{ENTRY_ALIGN, SegmentId};
 use crate::log::entry::{self, Kind, MARK_BYTES, Mark, Seed};
 use crate::log::error::CheckpointError;
 use crate::log::options::{DATA_START, IO_BYTES};
-use crate::log::prepare::make_buffer_aside;
+use crate::log::prepare::make_buffer;
 use crate::log::segment::{SlotKind, Use, slot_offset};
 use crate::log::shared::{Shared, write_block};
 use crate::log::superblock::CheckpointRef;
@@ -149,7 +149,8 @@ impl ChunkWriter<'_> {
         let opened = shared.opened(segment, sequence, 0);
         shared.table.open(segment, SegmentState::Checkpoint, opened, DATA_START);
         self.segments.push(segment);
-        let writer = make_buffer_aside(shared.geometry.segment_bytes).await.ok_or(CheckpointError::Closed)?;
+        let writer =
+            make_buffer(&shared.buffers, shared.geometry.segment_bytes).await.ok_or(CheckpointError::Closed)?;
         self.filling = Some(Filling { segment, seed: opened.seed, writer });
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::buffer::{SegmentBuffer, SegmentWriter};
+use crate::buffer::{BufferPool, SegmentBuffer, SegmentWriter};
 use crate::location::SegmentId;
 use crate::log::options::{DATA_START, IO_BYTES};
 use crate::log::shared::Shared;
@@ -12,23 +12,29 @@ use crate::log::walk::{Pause, Step, Walker};
 /// Buffers that stand ready: one is in use, these follow without a stall.
 const PREPARED: usize = 2;
 
+/// Buffers that nobody holds and that are kept for the next segments.
+const KEPT: usize = 3;
+
+/// The pool of a log's segment buffers.
+pub(crate) fn pool(segment_bytes: usize) -> Arc<BufferPool> {
+    BufferPool::new(KEPT * segment_bytes.next_power_of_two())
+}
+
 /// Buffers up to this size are made in place, larger ones where touching their pages stalls no request.
 const INLINE_BYTES: usize = 1 << 20;
 
-/// A buffer whose slots' place is skipped and whose pages are touched.
-pub(crate) fn make_buffer(segment_bytes: usize) -> SegmentWriter {
-    let mut writer = SegmentBuffer::with_writer(segment_bytes);
-    let fits = writer.append(&[&[0; DATA_START]]);
-    debug_assert!(fits, "a segment is longer than its slots");
-    writer
-}
-
-/// The same, without stalling the caller's worker thread when it is large.
-pub(crate) async fn make_buffer_aside(segment_bytes: usize) -> Option<SegmentWriter> {
-    if segment_bytes <= INLINE_BYTES {
-        return Some(make_buffer(segment_bytes));
-    }
-    tokio::task::spawn_blocking(move || make_buffer(segment_bytes)).await.ok()
+/// A segment's buffer whose slots' place is skipped and whose pages are touched: one that nobody holds any more, or a
+/// new one, made where it stalls no worker thread. `None` if the runtime is going down.
+pub(crate) async fn make_buffer(pool: &Arc<BufferPool>, segment_bytes: usize) -> Option<SegmentWriter> {
+    let mut writer = match pool.reused(segment_bytes) {
+        Some(writer) => writer,
+        None if segment_bytes <= INLINE_BYTES => pool.zeroed(segment_bytes),
+        None => {
+            let pool = pool.clone();
+            tokio::task::spawn_blocking(move || pool.zeroed(segment_bytes)).await.ok()?
+        }
+    };
+    writer.append(&[&[0; DATA_START]]).then_some(writer)
 }
 
 /// Keeps prepared buffers ready until the log is closed or poisoned.
@@ -46,7 +52,7 @@ pub(crate) async fn run(shared: Arc<Shared>) {
             continue;
         }
         // Without a buffer the runtime is going down.
-        let Some(writer) = make_buffer_aside(shared.geometry.segment_bytes).await else { return };
+        let Some(writer) = make_buffer(&shared.buffers, shared.geometry.segment_bytes).await else { return };
         shared.head.lock().prepared.push_back(writer);
         shared.writable.notify_waiters();
     }
@@ -91,7 +97,7 @@ async fn preload_one(
 ) -> Result<Option<Arc<SegmentBuffer>>, crate::DeviceError> {
     let meta = shared.meta_of(id, 0);
     let segment_bytes = shared.geometry.segment_bytes;
-    let Some(mut writer) = make_buffer_aside(segment_bytes).await else { return Ok(None) };
+    let Some(mut writer) = make_buffer(&shared.buffers, segment_bytes).await else { return Ok(None) };
     let end = meta.end.next_multiple_of(crate::buffer::BLOCK_BYTES).min(segment_bytes);
     for offset in (DATA_START..end).step_by(IO_BYTES) {
         let len = (end - offset).min(IO_BYTES);

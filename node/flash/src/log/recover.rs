@@ -1,6 +1,5 @@
 //! Opening a log: slots, tail, checkpoint, replay; then a new epoch.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::buffer::SegmentBuffer;
@@ -11,7 +10,7 @@ use crate::log::create::{create, fresh, hex, read_all_slots, write_blocks};
 use crate::log::entry::{Kind, Seed};
 use crate::log::error::OpenError;
 use crate::log::options::{DATA_START, Geometry, LogOptions};
-use crate::log::prepare::make_buffer_aside;
+use crate::log::prepare::{make_buffer, pool};
 use crate::log::reader::WindowReader;
 use crate::log::segment::{Seal, SegmentHeader, SegmentSlots, SlotKind, Use, slot_offset};
 use crate::log::shared::{Shared, is_volatile};
@@ -449,7 +448,7 @@ async fn finish(
     let mut head = Head::new(superblock.next_sequence, last_sequence);
     let start = Lsn::new(superblock.next_sequence, DATA_START);
     // The first append opens a segment: an opening that appends nothing uses none.
-    head.prepared =
-        make_buffer_aside(superblock.geometry.segment_bytes).await.map_or_else(VecDeque::new, |writer| [writer].into());
-    Ok(Shared::new(device, options, superblock, table, head, start))
+    let buffers = pool(superblock.geometry.segment_bytes);
+    head.prepared = make_buffer(&buffers, superblock.geometry.segment_bytes).await.into_iter().collect();
+    Ok(Shared::new(device, options, superblock, table, buffers, head, start))
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock, Weak};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
-use crate::buffer::{BLOCK_BYTES, SegmentBuffer};
+use crate::buffer::{BLOCK_BYTES, BufferPool, SegmentBuffer};
 use crate::device::Device;
 use crate::location::{Lsn, SegmentId};
 use crate::log::append::Head;
@@ -59,6 +59,8 @@ pub(crate) struct Shared {
     pub identity: [u8; 16],
     pub epoch: u64,
     pub table: Table,
+    /// Segment buffers that nobody holds any more.
+    pub buffers: Arc<BufferPool>,
     pub head: Mutex<Head>,
     pub head_lsn: AtomicU64,
     /// Appended bytes that were written to the device (counted as appended, from this opening on).
@@ -87,6 +89,7 @@ impl Shared {
         options: LogOptions,
         superblock: Superblock,
         table: Table,
+        buffers: Arc<BufferPool>,
         head: Head,
         durable: Lsn,
     ) -> Self {
@@ -100,6 +103,7 @@ impl Shared {
             identity: superblock.identity,
             epoch: superblock.epoch,
             table,
+            buffers,
             head: Mutex::new(head),
             head_lsn: AtomicU64::new(durable.0),
             written_bytes: AtomicU64::new(0),
