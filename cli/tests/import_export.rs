@@ -2,6 +2,8 @@
 
 mod support;
 
+use std::io::Write;
+
 use support::{Dev, file, path};
 
 #[test]
@@ -137,4 +139,42 @@ fn large_rows_go_in_and_out() {
     node.ok(&["import", &input, "--into", "test/s", "--key", "id"]);
     node.ok(&["export", "test/s", "--out", &out, "--order", "key"]);
     assert!(std::fs::read_to_string(out).expect("there") == rows);
+}
+
+/// A node that is killed and comes back while rows go in costs the import time, not rows.
+#[test]
+fn an_import_outlives_the_node() {
+    const ROWS: usize = 6_000;
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let data = path(directory.path(), "data");
+    let node = Dev::start_with(&["--data", &data]);
+    let address = node.url.trim_start_matches("outcrop://").to_owned();
+    let arguments =
+        ["import", "-", "--format", "ndjson", "--into", "test/s", "--key", "id", "--deadline", "1s", "-o", "json"];
+    let mut child = node
+        .command(&arguments)
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .expect("runs");
+    let mut stdin = child.stdin.take().expect("piped");
+    let mut feed = |from: usize, to: usize| {
+        let rows: String = (from..to).map(|n| format!("{{\"id\":{n},\"n\":{}}}\n", n * 3)).collect();
+        stdin.write_all(rows.as_bytes()).expect("taken");
+    };
+    feed(0, ROWS / 2);
+    while node.json(&["stat", "test"])["records"].as_u64() < Some(1) {
+        std::thread::yield_now();
+    }
+    node.end("KILL");
+    feed(ROWS / 2, ROWS);
+    drop(stdin);
+    let node = Dev::start_at(&address, &["--data", &data]);
+    let output = child.wait_with_output().expect("ends");
+    assert!(output.status.success(), "{output:?}");
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!((&report["imported"], &report["bad"]), (&ROWS.into(), &0.into()));
+    let exported = node.ok(&["export", "test/s", "--order", "key"]);
+    let expected: String = (0..ROWS).map(|n| format!("{{\"id\":{n},\"n\":{}}}\n", n * 3)).collect();
+    assert!(exported == expected);
 }

@@ -27,9 +27,14 @@ impl Dev {
 
     /// With further options.
     pub fn start_with(options: &[&str]) -> Dev {
+        Dev::start_at("127.0.0.1:0", options)
+    }
+
+    /// At an address, such as that of a node that has just ended.
+    pub fn start_at(listen: &str, options: &[&str]) -> Dev {
         let home = tempfile::tempdir().expect("temporary directory");
         let mut child = Command::new(OUTCROP)
-            .args(["dev", "--listen", "127.0.0.1:0", "--workers", "1", "--output", "json"])
+            .args(["dev", "--listen", listen, "--workers", "1", "--output", "json", "--admin", "127.0.0.1:0"])
             .args(options)
             .env("XDG_STATE_HOME", home.path())
             .stdout(Stdio::piped())

@@ -155,12 +155,33 @@ impl<'a> Load<'a> {
                 report.imported += 1;
                 Ok(())
             }
-            Err(error) if of_one_row(&error) => self.bad(report, written.row, written.line, error.to_string()),
+            Err(error) if self.of_one_row(&error) => self.bad(report, written.row, written.line, error.to_string()),
             Err(error) => {
                 // A row that isn't in is reported as such, even where it is the node that gave up.
                 self.bad(report, written.row, written.line, error.to_string())?;
                 Err(Stop::Node(Box::new(error)))
             }
+        }
+    }
+
+    /// Whether an error is about this row, so that the others may still do.
+    fn of_one_row(&self, error: &ClientError) -> bool {
+        match error.code() {
+            // A row that replaces was tried again and again: then it is the node that has gone.
+            Some(Code::Indeterminate) => !self.options.idempotent,
+            Some(
+                Code::InvalidKey
+                | Code::InvalidBinName
+                | Code::DuplicateName
+                | Code::TooManyBins
+                | Code::RecordTooLarge
+                | Code::ValueTooDeep
+                | Code::MalformedArchive
+                | Code::FrameTooLarge
+                | Code::AlreadyExists
+                | Code::HotKey,
+            ) => true,
+            _ => false,
         }
     }
 
@@ -213,7 +234,7 @@ async fn write(
     let mut attempt = 1;
     let result = loop {
         match client.put(&key, &bins, options.clone()).await {
-            Err(error) if error.retry() == Retry::Backoff && attempt < ATTEMPTS => {
+            Err(error) if may_retry(&error, &options) && attempt < ATTEMPTS => {
                 tokio::time::sleep(pause).await;
                 pause *= 2;
                 attempt += 1;
@@ -225,22 +246,11 @@ async fn write(
     Written { row, line, digest: key.digest(), result }
 }
 
-/// Whether an error is about this row, so that the others may still do.
-fn of_one_row(error: &ClientError) -> bool {
-    matches!(
-        error.code(),
-        Some(
-            Code::InvalidKey
-                | Code::InvalidBinName
-                | Code::DuplicateName
-                | Code::TooManyBins
-                | Code::RecordTooLarge
-                | Code::ValueTooDeep
-                | Code::MalformedArchive
-                | Code::FrameTooLarge
-                | Code::AlreadyExists
-                | Code::HotKey
-                | Code::Indeterminate
-        )
-    )
+/// Whether the same write may go out again: nothing was done, or doing it twice is harmless.
+fn may_retry(error: &ClientError, options: &PutOptions) -> bool {
+    match error.retry() {
+        Retry::Backoff => true,
+        Retry::IfIdempotent => options.idempotent,
+        Retry::Never => false,
+    }
 }
