@@ -12,9 +12,10 @@ use outcrop_wire::request::peek_key;
 use outcrop_wire::{Digest, KeyRef, NamespaceId, Verb};
 
 use super::context::Context;
+use crate::index::WARM_MAX;
 
 /// Requests of one run, at most: their records should fit the second-level cache together.
-pub const RUN_MAX: usize = 64;
+pub const RUN_MAX: usize = WARM_MAX;
 
 /// Records up to this size are touched to their end.
 const TOUCH_BYTES_MAX: usize = 4 << 10;
@@ -24,33 +25,40 @@ const TOUCH_STRIDE: usize = 128;
 /// What a run's requests are about; kept from run to run, so that it allocates once.
 #[derive(Debug, Default)]
 pub struct Warmth {
+    /// By place in the run.
     digests: Vec<Option<Digest>>,
-    places: Vec<(NamespaceId, Location)>,
+    /// Keys of one namespace, and whether their records will be read.
+    keys: Vec<Digest>,
+    reads: Vec<bool>,
+    places: Vec<Location>,
 }
 
 impl Warmth {
-    /// Warms a run of frames.
+    /// Warms a run of frames. Runs are of one namespace most of the time; requests of others are left cold.
     pub fn run(&mut self, context: &Context, frames: &[Bytes]) {
-        self.digests.clear();
-        self.places.clear();
+        self.clear();
         if frames.len() < 2 {
             return;
         }
-        let mut reads = [false; RUN_MAX];
-        let mut namespaces = [NamespaceId(0); RUN_MAX];
-        for (place, frame) in frames.iter().take(RUN_MAX).enumerate() {
-            let known = peek_key(frame);
-            if let Some((verb, namespace, _)) = known {
-                (reads[place], namespaces[place]) = (matches!(verb, Verb::Get | Verb::Operate), namespace);
-            }
-            self.digests.push(known.map(|(_, _, key)| key.digest()));
+        let mut warmed = None;
+        for frame in frames.iter().take(RUN_MAX) {
+            let Some((verb, namespace, key)) = peek_key(frame) else {
+                self.digests.push(None);
+                continue;
+            };
+            self.add(key.digest(), *warmed.get_or_insert(namespace) == namespace, verb);
         }
-        for place in 0..self.digests.len() {
-            if let Some(digest) = self.digests[place] {
-                self.locate(context, namespaces[place], &digest, reads[place]);
-            }
+        self.warm(context, warmed);
+    }
+
+    /// Warms up to [`RUN_MAX`] reads of one batch.
+    pub fn keys<'a>(&mut self, context: &Context, keys: impl Iterator<Item = (NamespaceId, KeyRef<'a>)>) {
+        self.clear();
+        let mut warmed = None;
+        for (namespace, key) in keys {
+            self.add(key.digest(), *warmed.get_or_insert(namespace) == namespace, Verb::Get);
         }
-        self.touch(context);
+        self.warm(context, warmed);
     }
 
     /// The digest of a run's frame, if it was worked out.
@@ -58,32 +66,33 @@ impl Warmth {
         self.digests.get(place).copied().flatten()
     }
 
-    /// Warms the reads of one batch.
-    pub fn keys<'a>(&mut self, context: &Context, keys: impl Iterator<Item = (NamespaceId, KeyRef<'a>)>) {
+    fn clear(&mut self) {
         self.digests.clear();
+        self.keys.clear();
+        self.reads.clear();
         self.places.clear();
-        for (namespace, key) in keys {
-            let digest = key.digest();
-            self.digests.push(Some(digest));
-            self.locate(context, namespace, &digest, true);
-        }
-        self.touch(context);
     }
 
-    fn locate(&mut self, context: &Context, namespace: NamespaceId, digest: &Digest, reads: bool) {
-        let Some(owner) = context.namespaces.get(usize::from(namespace.0)) else { return };
-        if let Some(entry) = owner.index.read(digest.partition()).get(digest)
-            && reads
-        {
-            self.places.push((namespace, entry.location));
+    fn add(&mut self, digest: Digest, warm: bool, verb: Verb) {
+        self.digests.push(Some(digest));
+        if warm {
+            self.keys.push(digest);
+            self.reads.push(matches!(verb, Verb::Get | Verb::Operate));
         }
     }
 
-    fn touch(&self, context: &Context) {
+    /// Entries first, then the records that they point at.
+    fn warm(&mut self, context: &Context, namespace: Option<NamespaceId>) {
+        let Some(namespace) = namespace.and_then(|id| context.namespaces.get(usize::from(id.0))) else { return };
+        namespace.index.warm(&self.keys);
+        for (digest, _) in self.keys.iter().zip(&self.reads).filter(|(_, reads)| **reads) {
+            if let Some(entry) = namespace.index.read(digest.partition()).get(digest) {
+                self.places.push(entry.location);
+            }
+        }
         let mut sum = 0_u8;
-        for (namespace, location) in &self.places {
-            let Some(owner) = context.namespaces.get(usize::from(namespace.0)) else { continue };
-            owner.log.with_resident(*location, |bytes| {
+        for location in &self.places {
+            namespace.log.with_resident(*location, |bytes| {
                 let lines = bytes.iter().take(TOUCH_BYTES_MAX).step_by(TOUCH_STRIDE);
                 sum = lines.fold(sum, |sum, byte| sum.wrapping_add(*byte));
             });

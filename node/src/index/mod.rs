@@ -15,8 +15,8 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-use outcrop_wire::PartitionId;
 use outcrop_wire::limits::PARTITIONS;
+use outcrop_wire::{Digest, PartitionId};
 use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 pub use entry::{Entry, SetId};
@@ -28,6 +28,9 @@ pub use snapshot::RestoreError;
 struct Shard(RwLock<Partition>);
 
 const _: () = assert!(size_of::<Shard>() == 64, "a partition's lock and header fit one cache line");
+
+/// Keys that [`Index::warm`] takes at once.
+pub const WARM_MAX: usize = 64;
 
 /// All partitions of one namespace.
 pub struct Index {
@@ -48,6 +51,20 @@ impl Index {
     /// Locks a partition for writing.
     pub fn write(&self, partition: PartitionId) -> RwLockWriteGuard<'_, Partition> {
         self.shards[partition.index()].0.write()
+    }
+
+    /// Asks for the memory of up to [`WARM_MAX`] keys' entries, all at once, so that looking them up afterwards finds it
+    /// in the processor's cache. Decides nothing; a partition that is being written is left out.
+    pub fn warm(&self, digests: &[Digest]) {
+        // The locks first: a lock's atomic operation holds later loads back, and these are to run side by side. Never
+        // waiting for a lock while holding others, so that nobody can wait in a circle.
+        let guards: [Option<RwLockReadGuard<'_, Partition>>; WARM_MAX] = std::array::from_fn(|place| {
+            digests.get(place).and_then(|digest| self.shards[digest.partition().index()].0.try_read())
+        });
+        let sum = guards.iter().zip(digests).fold(0_u64, |sum, (guard, digest)| {
+            guard.as_ref().map_or(sum, |partition| sum.wrapping_add(partition.peek(digest)))
+        });
+        std::hint::black_box(sum);
     }
 
     /// Bytes of memory that the index has asked for. Locks each partition in turn.

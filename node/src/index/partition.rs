@@ -45,6 +45,11 @@ impl Partition {
         self.sequence
     }
 
+    /// Loads the slots where a digest's entry is likely to be; the number means nothing.
+    pub(super) fn peek(&self, digest: &Digest) -> u64 {
+        self.table.peek(self.key(digest))
+    }
+
     /// A key's entry.
     #[inline]
     pub fn get(&self, digest: &Digest) -> Option<Entry> {

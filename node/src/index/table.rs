@@ -151,6 +151,19 @@ impl Table {
         }
     }
 
+    /// Loads the key's home and the lines beside it; the number means nothing.
+    #[inline]
+    pub(super) fn peek(&self, key: SlotKey) -> u64 {
+        const BESIDE: usize = 2;
+        if self.capacity == 0 {
+            return 0;
+        }
+        let (chunk, within) = locate(self.home(key));
+        let slots = &self.chunks[chunk];
+        let word = |place: usize| slots.get(place).map_or(0, Slot::first_word);
+        word(within).wrapping_add(word(within + BESIDE)).wrapping_add(word(within.wrapping_sub(BESIDE)))
+    }
+
     /// From the place after this one on.
     #[inline]
     fn find_right(&self, key: SlotKey, place: usize, (chunk, within): (usize, usize)) -> Result<usize, usize> {

@@ -86,6 +86,11 @@ impl Waiting {
         self.count
     }
 
+    /// Whether nothing is in line.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
     /// Whether `wait` is over already.
     pub fn is_durable(&self, wait: Wait) -> bool {
         let namespace = self.context.namespaces.get(usize::from(wait.namespace));

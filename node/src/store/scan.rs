@@ -10,12 +10,12 @@ use std::sync::Arc;
 use outcrop_flash::log::{Batch, SegmentReadError, SegmentReader};
 use outcrop_flash::{Lsn, SegmentId};
 use outcrop_wire::stored::digest_of;
-use outcrop_wire::{Cursor, StoredRecord};
+use outcrop_wire::{Cursor, Digest};
 use thiserror::Error;
 
 use super::marker::MARKER_BYTE;
 use super::namespace::Namespace;
-use crate::index::SetId;
+use crate::index::{SetId, WARM_MAX};
 
 /// Why a scan can't begin or go on.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -190,37 +190,45 @@ impl Scanner {
     fn give(&mut self, open: &mut OpenSegment, sink: &mut impl Sink) -> bool {
         let Some(batch) = &open.batch else { return false };
         let now_secs = self.namespace.clock.now_secs();
-        let mut done = open.done;
-        for (location, lsn, payload) in batch.iter().skip(open.done) {
-            let end = lsn.0 + location.byte_len() as u64;
-            if self.wants(location, payload, now_secs) {
-                if !sink.record(payload) {
-                    open.done = done;
-                    return true;
-                }
-                self.cursor.emitted += 1;
-                self.seen_end = self.seen_end.max(Lsn(end));
+        let mut entries = batch.iter().skip(open.done);
+        let mut run = Vec::with_capacity(WARM_MAX);
+        let mut digests = Vec::with_capacity(WARM_MAX);
+        loop {
+            run.clear();
+            run.extend(entries.by_ref().take(WARM_MAX));
+            if run.is_empty() {
+                return false;
             }
-            done += 1;
-            self.cursor.position_lsn = end;
+            digests.clear();
+            digests.extend(run.iter().map(|(_, _, payload)| digest_of(payload).unwrap_or_default()));
+            self.namespace.index.warm(&digests);
+            for ((location, lsn, payload), digest) in run.iter().zip(&digests) {
+                let end = lsn.0 + location.byte_len() as u64;
+                if self.wants(*location, payload, digest, now_secs) {
+                    if !sink.record(payload) {
+                        return true;
+                    }
+                    self.cursor.emitted += 1;
+                    self.seen_end = self.seen_end.max(Lsn(end));
+                }
+                open.done += 1;
+                self.cursor.position_lsn = end;
+            }
         }
-        false
     }
 
     /// Whether an entry is a live record that the filter lets through.
-    fn wants(&self, location: outcrop_flash::Location, payload: &[u8], now_secs: u32) -> bool {
-        if payload.first() == Some(&MARKER_BYTE) {
-            return false;
-        }
-        let Some(digest) = digest_of(payload) else { return false };
+    fn wants(&self, location: outcrop_flash::Location, payload: &[u8], digest: &Digest, now_secs: u32) -> bool {
         let partition = digest.partition();
-        if partition.number() < self.filter.partition_first || partition.number() > self.filter.partition_last {
+        if payload.first() == Some(&MARKER_BYTE)
+            || partition.number() < self.filter.partition_first
+            || partition.number() > self.filter.partition_last
+        {
             return false;
         }
-        let Some(entry) = self.namespace.index.read(partition).get(&digest) else { return false };
+        let Some(entry) = self.namespace.index.read(partition).get(digest) else { return false };
         entry.location == location
             && self.set.is_none_or(|set| set == entry.set)
             && self.namespace.visible(&entry, now_secs)
-            && StoredRecord::parse(payload).is_ok()
     }
 }
