@@ -22,7 +22,7 @@ use super::waiting::{Held, Waiting};
 use crate::command::answer::Finished;
 use crate::command::warm::{RUN_MAX, Warmth};
 use crate::command::{Step, execute};
-use crate::telemetry::RequestSpan;
+use crate::telemetry::{RequestSpan, Stage};
 
 /// Replies are handed over once they are this long, even if more frames have come.
 const WRITE_BYTES: usize = 64 << 10;
@@ -147,7 +147,7 @@ impl Lane {
     fn take_frame(&mut self, frame: Bytes, digest: Option<Digest>, began: Instant, now_secs: u32) -> Instant {
         let bytes_in = frame.len();
         let start = begin_frame(&mut self.out);
-        let span = self.session.span(&frame, began);
+        let mut span = self.session.span(&frame, began);
         let deadline = || began + self.session.deadline_of(&frame);
         match execute(&self.session.context, &frame, digest, now_secs, &mut self.out) {
             Step::Done { verb, code, wait } => {
@@ -155,6 +155,7 @@ impl Lane {
                 let verb = verb.unwrap_or(Verb::Info);
                 match wait.filter(|wait| !self.waiting.is_durable(*wait)) {
                     Some(wait) => {
+                        enter(&mut span, Stage::CommitWait);
                         let content = self.out.split_off(start).split_off(outcrop_wire::frame::LENGTH_BYTES);
                         let request_id = content.first_chunk::<4>().map_or(0, |id| u32::from_le_bytes(*id));
                         let deadline = deadline();
@@ -172,6 +173,7 @@ impl Lane {
             }
             Step::Later { header, reply } => {
                 self.out.truncate(start);
+                enter(&mut span, if header.verb == Verb::Get { Stage::FlashRead } else { Stage::Queue });
                 self.under_way.push(Box::pin(async move {
                     let finished = reply.await;
                     Under { header, began, bytes_in, span, finished }
@@ -239,8 +241,9 @@ impl Lane {
 
     /// Appends a reply that took its time, or puts it in line.
     fn finish(&mut self, under: Under) {
-        let Under { header, began, bytes_in, span, finished } = under;
+        let Under { header, began, bytes_in, mut span, finished } = under;
         if let Some(wait) = finished.wait.filter(|wait| !self.waiting.is_durable(*wait)) {
+            enter(&mut span, Stage::CommitWait);
             let deadline = began + self.session.deadline(header.deadline_ms);
             let (request_id, verb) = (header.request_id, header.verb);
             self.waiting.hold(wait, Held { reply: finished, request_id, verb, began, deadline, bytes_in, span });
@@ -262,4 +265,11 @@ fn leave(reply: Finished, large: &LargeReplies, out: &mut Vec<u8>) {
     out.extend_from_slice(&reply.content);
     out.extend_from_slice(reply.value.as_deref().unwrap_or_default());
     end_frame(out, start);
+}
+
+/// The request goes on to this stage, if it is traced.
+fn enter(span: &mut Option<RequestSpan>, stage: Stage) {
+    if let Some(span) = span {
+        span.enter(stage);
+    }
 }
