@@ -109,6 +109,7 @@ fn print_requests(out: &mut Out, stats: &Value) -> Result<(), Failure> {
             grouped(number(verb, &["latency_us_p999"])),
         ]);
     }
+    out.line("")?;
     out.table(&requests)
 }
 
@@ -131,6 +132,7 @@ fn print_namespace(out: &mut Out, stats: &Value) -> Result<(), Failure> {
         }
     }
     out.table(&fields)?;
+    out.line("")?;
     let mut sets = table(["set", "records", "bytes"]);
     for set in list(stats, "sets") {
         let bytes = bytes_text(number(set, &["bytes"]));
