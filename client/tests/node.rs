@@ -15,6 +15,7 @@ use outcrop_node::Node;
 use outcrop_node::config::Config;
 use outcrop_wire::{BinSelection, RequestBody};
 use serde::{Deserialize, Serialize};
+use support::relay::Relay;
 
 async fn start(data: Option<&std::path::Path>, port: u16) -> Node {
     let mut config = Config::dev(data, "test");
@@ -196,7 +197,7 @@ async fn batches_have_an_outcome_for_each_request() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn scans_give_every_record_once_with_limits_filters_and_cursors() {
+async fn scans_give_every_record_once_with_filters_and_cursors() {
     let node = start(None, 0).await;
     let client = connect(&node).await;
     let put = async |set: &str, id: i64| {
@@ -252,7 +253,18 @@ async fn scans_give_every_record_once_with_limits_filters_and_cursors() {
     }
     assert_eq!(seen.len(), 2_000);
     assert!(pieces > 1);
+    node.shutdown().await.expect("clean");
+}
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn scans_keep_to_their_limits_and_partitions() {
+    let node = start(None, 0).await;
+    let client = connect(&node).await;
+    let put = async |set: &str, id: i64| {
+        client.set_bytes(&Key::new("test", set, id), &[7; 1_000], Ttl::Default).await.expect("written");
+    };
+    join_all((0..2_000).map(|id| put("people", id))).await;
+    join_all((0..100).map(|id| put("others", id))).await;
     let limited = async |limit: u64| {
         let mut scan = client.scan("test", Some("people"), ScanOptions::default().limit(limit));
         let mut count = 0;
@@ -373,6 +385,47 @@ async fn a_restarted_node_serves_the_same_client_and_what_was_acknowledged_is_th
         matches!(short, Err(ClientError::Connect { .. } | ClientError::Deadline { .. } | ClientError::Refused { .. })),
         "nothing was sent, so nothing is unknown: {short:?}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_network_that_goes_dark_leaves_writes_unknown_and_is_left_for_a_new_connection() {
+    let node = start(None, 0).await;
+    let relay = Relay::to(node.data_addr()).await;
+    let client = Client::builder(&format!("outcrop://{}", relay.addr))
+        .trust(Trust::Pem(node.certificate_pem().to_owned()))
+        .deadline(Duration::from_millis(500))
+        .connections(1)
+        .connect()
+        .await
+        .expect("connects");
+    client.set_bytes(&key(1), b"before", Ttl::Default).await.expect("written");
+    relay.cut();
+    let error = client.set_bytes(&key(1), b"after", Ttl::Default).await.expect_err("no reply");
+    assert!(matches!(error, ClientError::Indeterminate { .. }), "{error}");
+    let error = client.get_bytes(&key(1)).await.expect_err("no reply");
+    assert!(matches!(error, ClientError::Deadline { .. } | ClientError::Connect { .. }), "{error}");
+    // The connection is given up for its silence, and none can be made.
+    let unsent = async {
+        loop {
+            match client.set_bytes(&key(2), b"never", Ttl::Default).await.expect_err("dark") {
+                ClientError::Indeterminate { .. } => {}
+                error => break error,
+            }
+        }
+    };
+    let error = tokio::time::timeout(Duration::from_secs(30), unsent).await.expect("noticed");
+    assert!(matches!(error, ClientError::Connect { .. } | ClientError::Deadline { .. }), "{error}");
+    relay.mend();
+    let served = async {
+        loop {
+            if let Ok(value) = client.get_bytes(&key(1)).await {
+                break value;
+            }
+        }
+    };
+    let value = tokio::time::timeout(Duration::from_secs(30), served).await.expect("a new connection");
+    assert!(matches!(value.as_deref(), Some(b"before" | b"after")), "{value:?}");
+    node.shutdown().await.expect("clean");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -7,7 +7,7 @@
 //! - the reply is a frame that can't be, has a code that nobody knows, or is one to a request that nobody sent
 //! - the reply comes on a stream of its own
 //!
-//! And at any time: the session is ended, all connections are closed, packets are no longer answered.
+//! And at any time: the sessions are ended, all connections are closed.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
@@ -119,7 +119,12 @@ impl FaultyNode {
     }
 
     pub fn builder(&self) -> ClientBuilder {
-        Client::builder(&format!("outcrop://{}", self.addr)).trust(Trust::Pem(self.pem.clone())).connections(1).lanes(1)
+        // Patient, so that a busy machine isn't taken for a fault.
+        Client::builder(&format!("outcrop://{}", self.addr))
+            .trust(Trust::Pem(self.pem.clone()))
+            .connections(1)
+            .lanes(1)
+            .deadline(Duration::from_secs(30))
     }
 
     pub async fn client(&self) -> Client {
