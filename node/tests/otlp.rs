@@ -17,8 +17,11 @@ use outcrop_node::world::{SeededEntropy, SystemClock};
 use outcrop_wire::{Code, NamespaceId, RequestHeader, TraceContext, Verb};
 use tokio::time::Instant;
 
-/// The receiver's program: `rotel-agent`, inside of the Python package.
+/// The receiver's program: `OUTCROP_ROTEL`, or `rotel-agent` inside of the Python package.
 fn rotel() -> Option<PathBuf> {
+    if let Some(program) = std::env::var_os("OUTCROP_ROTEL") {
+        return Some(program.into());
+    }
     let find = "import importlib.util, pathlib; \
                 print(pathlib.Path(importlib.util.find_spec('rotel').origin).with_name('rotel-agent'))";
     let output = Command::new("python3").args(["-c", find]).stderr(Stdio::null()).output().ok()?;
