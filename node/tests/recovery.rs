@@ -116,7 +116,7 @@ async fn a_marker_outlives_the_segment_that_it_was_logged_in() {
     // Truncated records share their segment with ones that stay, so that it isn't evacuated.
     for number in 0..60 {
         rig.replace(key("s", number), &bins(number as u64, 500), Ttl::Never).await.ok();
-        rig.replace(key("stays", number), &bins(number as u64, 6_000), Ttl::Never).await.ok();
+        rig.replace(key("stays", number), &bins(number as u64, 15_000), Ttl::Never).await.ok();
     }
     churn(&rig, 1).await;
     rig.truncate("s").await.ok();
@@ -127,7 +127,7 @@ async fn a_marker_outlives_the_segment_that_it_was_logged_in() {
     let rig = rig.crash_without_checkpoint(4).await;
     for number in 0..60 {
         assert_eq!(rig.get(key("s", number)).await.code(), Code::NotFound);
-        assert_eq!(rig.get(key("stays", number)).await.record().bins, bins(number as u64, 6_000));
+        assert_eq!(rig.get(key("stays", number)).await.record().bins, bins(number as u64, 15_000));
     }
     rig.check_invariants().await;
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use outcrop_flash::device::memory::MemoryDevice;
-use outcrop_flash::log::{CheckpointOutcome, DATA_START, Log, LogOptions, SEGMENTS_OFFSET};
+use outcrop_flash::log::{CheckpointOutcome, DATA_START, HEADER_BYTES, Log, LogOptions, SEGMENTS_OFFSET};
 use outcrop_node::command::answer::Wait;
 use outcrop_node::command::{Context, Step, execute};
 use outcrop_node::server::waiting::undurable;
@@ -180,10 +180,12 @@ impl Rig {
     /// A power failure that also damages the checkpoint, so that everything is replayed.
     pub async fn crash_without_checkpoint(self, seed: u64) -> Rig {
         let device = self.device.crash(seed);
+        let epoch = self.namespace().log.epoch();
         let data: Vec<u32> = self.namespace().log.segments().iter().map(|segment| segment.id.0).collect();
         for segment in (0..self.settings.segments as u32).filter(|id| !data.contains(id)) {
-            // The first chunk of a checkpoint begins here; in a free segment nothing does.
-            device.flip_bit(self.device_offset(segment, DATA_START + 24), 3);
+            // The first chunk of a checkpoint lies here; in a free segment nothing does. Never the same bit twice.
+            let place = self.device_offset(segment, DATA_START + HEADER_BYTES + (epoch / 8 % 4) as usize);
+            device.flip_bit(place, (epoch % 8) as u8);
         }
         let rig = self.reopen_on(device).await;
         assert!(!matches!(rig.opened.log.checkpoint, CheckpointOutcome::Loaded { .. }), "it was to be damaged");
