@@ -6,9 +6,11 @@ mod kit;
 
 use std::sync::Arc;
 
-use kit::{device, options};
+use kit::{SEGMENT_BYTES, options};
 use outcrop_flash::device::memory::MemoryDevice;
-use outcrop_flash::log::{AppendError, AppendKind, Log, LogOptions, Owner, Relocated, Replay, SyncPolicy};
+use outcrop_flash::log::{
+    AppendError, AppendKind, Log, LogOptions, Owner, Relocated, Replay, SEGMENTS_OFFSET, SyncPolicy,
+};
 use outcrop_flash::{Location, Lsn};
 use proptest::prelude::*;
 
@@ -44,8 +46,7 @@ enum Step {
     Kill,
 }
 
-fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let len = prop_oneof![6 => 0usize..200, 3 => 200usize..5_000, 1 => 40_000usize..49_100];
+fn steps(len: impl Strategy<Value = usize>) -> impl Strategy<Value = Vec<Step>> {
     let append = (len, any::<u8>(), 1usize..4).prop_map(|(len, fill, parts)| Step::Append { len, fill, parts });
     prop::collection::vec(
         prop_oneof![20 => append, 3 => Just(Step::Sync), 1 => Just(Step::Close), 1 => Just(Step::Kill)],
@@ -91,10 +92,11 @@ async fn check(log: &Arc<Log>, model: &[(Location, Lsn, Vec<u8>)]) {
     }
 }
 
-async fn run(steps: Vec<Step>, resident_segments: u64, interval: bool) {
+async fn run(steps: Vec<Step>, segment_bytes: usize, resident_segments: u64, interval: bool) {
     let sync = if interval { SyncPolicy::Interval { flush_ms: 10 } } else { SyncPolicy::Group };
-    let options = LogOptions { sync, resident_bytes: resident_segments << 16, ..options() };
-    let device = device(120, 1);
+    let resident_bytes = resident_segments * segment_bytes as u64;
+    let options = LogOptions { sync, segment_bytes, resident_bytes, ..options() };
+    let device = MemoryDevice::new(SEGMENTS_OFFSET + 80 * segment_bytes as u64, 1);
     let mut model: Vec<(Location, Lsn, Vec<u8>)> = Vec::new();
     let (mut log, mut _owner, _) = open(&device, &options).await;
     for step in steps {
@@ -131,14 +133,37 @@ async fn run(steps: Vec<Step>, resident_segments: u64, interval: bool) {
     check(&log, &model).await;
 }
 
+fn small() -> impl Strategy<Value = usize> {
+    prop_oneof![6 => 0usize..200, 3 => 200usize..5_000, 1 => 40_000usize..49_100]
+}
+
+/// Segments longer than one read of 1 MiB: entries lie across two reads, or more.
+fn large() -> impl Strategy<Value = usize> {
+    prop_oneof![2 => 0usize..5_000, 4 => 50_000usize..700_000, 2 => 1_000_000usize..3_900_000]
+}
+
+fn block_on(run: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    runtime.expect("a runtime").block_on(run);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 128, ..ProptestConfig::default() })]
 
-    /// Catches: entries lost at a segment's or a read's border, an order that isn't the append order, lengths that
-    /// include padding, ends of segments forgotten over a restart, numbers that fall back.
+    /// Catches: entries lost at a segment's border, an order that isn't the append order, lengths that include padding,
+    /// ends of segments forgotten over a restart, numbers that fall back.
     #[test]
-    fn the_log_is_a_vector(steps in steps(), resident_segments in 0u64..4, interval: bool) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().expect("a runtime");
-        runtime.block_on(run(steps, resident_segments, interval));
+    fn the_log_is_a_vector(steps in steps(small()), resident_segments in 0u64..4, interval: bool) {
+        block_on(run(steps, SEGMENT_BYTES, resident_segments, interval));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
+
+    /// Catches: entries lost or put together wrongly where they lie across reads.
+    #[test]
+    fn the_log_is_a_vector_of_large_entries_too(steps in steps(large()), resident_segments in 0u64..2, interval: bool) {
+        block_on(run(steps, 4 << 20, resident_segments, interval));
     }
 }
