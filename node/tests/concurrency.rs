@@ -225,7 +225,9 @@ async fn reads_follow_records_that_move() {
 
 async fn reads_follow(rig: Arc<Rig>) {
     const KEYS: i64 = 40;
-    let value = |number: i64, version: u64| Bins::new().with("number", number).with("version", version as i64).with("bytes", payload(version, 2_000));
+    let value = |number: i64, version: u64| {
+        Bins::new().with("number", number).with("version", version as i64).with("bytes", payload(version, 2_000))
+    };
     for number in 0..KEYS {
         rig.replace(key("s", number), &value(number, 0), Ttl::Never).await.ok();
     }

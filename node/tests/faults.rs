@@ -217,7 +217,8 @@ async fn a_deadline_that_passes_in_the_queue_means_that_nothing_was_done() {
         // By now the buffer is full.
         tokio::time::sleep(Duration::from_millis(10)).await;
         let (mode, ttl) = (PutMode::Replace, Ttl::Never);
-        let put = |number| RequestBody::Put { key: key("s", number), mode, if_generation: None, ttl, archive: &archive };
+        let put =
+            |number| RequestBody::Put { key: key("s", number), mode, if_generation: None, ttl, archive: &archive };
         for number in [100, 0] {
             let answer = rig.ask_within(&put(number), 100).await;
             assert_eq!(answer.code(), Code::DeadlineExceeded);

@@ -87,9 +87,8 @@ fn bins() -> impl Strategy<Value = Bins> {
         1 => prop::collection::vec(any::<i64>().prop_map(Value::Int), 0..4).prop_map(Value::List),
         1 => any::<f64>().prop_map(Value::Float),
     ];
-    prop::collection::vec((bin_name(), value), 0..4).prop_map(|named| {
-        named.into_iter().fold(Bins::new(), |bins, (name, value)| bins.with(name, value))
-    })
+    prop::collection::vec((bin_name(), value), 0..4)
+        .prop_map(|named| named.into_iter().fold(Bins::new(), |bins, (name, value)| bins.with(name, value)))
 }
 
 fn operation() -> impl Strategy<Value = Operation> {
@@ -265,7 +264,10 @@ impl Model {
                 assert_eq!((record.generation, record.expiry_secs), (old.generation, old.expiry_secs));
                 assert_eq!((record.epoch, record.sequence), (old.epoch, old.sequence));
                 let header = answer.header;
-                assert_eq!((header.generation, header.epoch, header.sequence), (old.generation, old.epoch, old.sequence));
+                assert_eq!(
+                    (header.generation, header.epoch, header.sequence),
+                    (old.generation, old.epoch, old.sequence)
+                );
             }
             Ask::Exists(_) => {
                 let old = old.expect("else it is refused");
@@ -307,7 +309,8 @@ impl Model {
         let owned: Vec<Owned> = asks.iter().map(|ask| Owned::of(self, ask)).collect();
         let item = |(owned, ask): (&'_ Owned, &&'_ Ask)| (owned.named, (*ask).clone());
         let named: Vec<(Option<u32>, Ask)> = owned.iter().zip(&asks).map(item).collect();
-        let items = owned.iter().zip(&asks).map(|(owned, ask)| BatchItem { namespace: NamespaceId(0), body: owned.body(ask) });
+        let items =
+            owned.iter().zip(&asks).map(|(owned, ask)| BatchItem { namespace: NamespaceId(0), body: owned.body(ask) });
         let answer = self.rig().ask(&RequestBody::Batch { items: items.collect() }).await.ok();
         let answers = answer.items();
         assert_eq!(answers.len(), named.len());

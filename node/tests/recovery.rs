@@ -11,7 +11,7 @@ use std::time::Duration;
 use outcrop_flash::log::CheckpointOutcome;
 use outcrop_wire::{Bins, Code, PartitionId, PutMode, RequestBody, Ttl};
 use support::request::{Piece, key, payload};
-use support::{Rig, Settings, START_MS};
+use support::{Rig, START_MS, Settings};
 
 fn bins(tag: u64, len: usize) -> Bins {
     Bins::unnamed(payload(tag, len))

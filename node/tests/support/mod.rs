@@ -5,6 +5,7 @@
 
 pub mod check;
 pub mod request;
+pub mod stream;
 
 use std::sync::Arc;
 use std::time::Duration;
