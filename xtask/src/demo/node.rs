@@ -50,8 +50,8 @@ impl DemoNode {
         let errors = log.try_clone().map_err(|error| error.to_string())?;
         let mut command = self.command(&["dev", "--data"]);
         command.arg(self.folder().join("data")).stdin(Stdio::null()).stdout(log).stderr(errors);
-        command.env("OUTCROP_LISTEN__DATA", format!("127.0.0.1:{}", self.data_port));
-        command.env("OUTCROP_LISTEN__ADMIN", format!("127.0.0.1:{}", self.admin_port));
+        command.args(["--listen", &format!("127.0.0.1:{}", self.data_port)]);
+        command.args(["--admin", &format!("127.0.0.1:{}", self.admin_port)]);
         let mut child = command.spawn().map_err(|error| format!("{}: {error}", self.binary.display()))?;
         while !self.ready() {
             let ended = child.try_wait().map_err(|error| error.to_string())?;
