@@ -3,6 +3,7 @@
 //! Faults that it can inject: all packets are lost, both ways, from now until they aren't.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -44,24 +45,25 @@ async fn forward(front: Arc<UdpSocket>, node: SocketAddr, cut: Arc<AtomicBool>) 
     let mut returning = JoinSet::new();
     let mut packet = vec![0; 65_536];
     while let Ok((len, client)) = front.recv_from(&mut packet).await {
-        if !backs.contains_key(&client) {
+        if let Entry::Vacant(vacant) = backs.entry(client) {
             let back = Arc::new(UdpSocket::bind("127.0.0.1:0").await.expect("a port"));
             back.connect(node).await.expect("loopback");
-            backs.insert(client, back.clone());
-            let (front, cut) = (front.clone(), cut.clone());
-            returning.spawn(async move {
-                let mut packet = vec![0; 65_536];
-                loop {
-                    // An error is the node's port being closed for the moment.
-                    let Ok(len) = back.recv(&mut packet).await else { continue };
-                    if !cut.load(Ordering::SeqCst) {
-                        let _ = front.send_to(&packet[..len], client).await;
-                    }
-                }
-            });
+            vacant.insert(back.clone());
+            returning.spawn(give_back(back, front.clone(), client, cut.clone()));
         }
         if !cut.load(Ordering::SeqCst) {
             let _ = backs[&client].send(&packet[..len]).await;
+        }
+    }
+}
+
+async fn give_back(back: Arc<UdpSocket>, front: Arc<UdpSocket>, client: SocketAddr, cut: Arc<AtomicBool>) {
+    let mut packet = vec![0; 65_536];
+    loop {
+        // An error is the node's port being closed for the moment.
+        let Ok(len) = back.recv(&mut packet).await else { continue };
+        if !cut.load(Ordering::SeqCst) {
+            let _ = front.send_to(&packet[..len], client).await;
         }
     }
 }
