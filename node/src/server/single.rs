@@ -18,6 +18,9 @@ use crate::command::{Step, execute};
 /// A frame may take this long to come: it holds memory meanwhile.
 const RECEIVE_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How long a frame may wait for memory.
+const MEMORY_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// Serves one request.
 pub async fn serve(
     session: Arc<Session>,
@@ -36,10 +39,17 @@ pub async fn serve(
         return write(&mut transmit, Finished::small(Code::FrameTooLarge, content, None)).await;
     }
     // Nothing of the frame is read before there is memory for it; the caller feels it as a full window.
-    let _memory = match len > LANE_VALUE_BYTES_MAX {
-        true => Some(session.context.large_memory(len).await.map_err(|error| error.message)?),
-        false => None,
+    let memory = match len > LANE_VALUE_BYTES_MAX {
+        true => tokio::time::timeout(MEMORY_TIMEOUT, session.context.large_memory(len)).await.map(Some),
+        false => Ok(None),
     };
+    let Ok(memory) = memory else {
+        let message = "the memory for large values is taken; nothing of the request was read";
+        let mut content = Vec::new();
+        encode_error(&ReplyHeader::new(0, Verb::Info, Code::Overloaded), message, &mut content);
+        return write(&mut transmit, Finished::small(Code::Overloaded, content, None)).await;
+    };
+    let _memory = memory.transpose().map_err(|error| error.message)?;
     let whole = tokio::time::timeout(RECEIVE_TIMEOUT, read_frame(&mut receive, len)).await;
     let frame = whole.map_err(|_| "its frame didn't come in time".to_owned())??;
     let span = session.span(&frame, began);
