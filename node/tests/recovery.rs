@@ -209,6 +209,9 @@ async fn a_full_replay_brings_nothing_back() {
             for number in 0..30_i64 {
                 let ttl = if number % 3 == 0 { Ttl::Secs(60) } else { Ttl::Never };
                 rig.replace(key("s", number), &bins(version, 3_000), ttl).await.ok();
+                // Old versions lie beside what stays, so that their segments outlive the tombstones' ones.
+                let stays = version as i64 * 30 + number;
+                rig.replace(key("stays", stays), &bins(version, 15_000), Ttl::Never).await.ok();
             }
             churn(&rig, seed % 2).await;
         }
@@ -262,7 +265,7 @@ async fn tombstones_go_when_nothing_older_is_left() {
 #[tokio::test(start_paused = true)]
 async fn a_scan_gives_what_was_appended_to_the_segment_that_it_was_reading() {
     use outcrop_node::store::scan::{Progress, ScanFilter, Scanner};
-    let rig = Rig::new(Settings::new()).await;
+    let rig = Rig::new(Settings::new().with(|policy| policy.defrag_live_percent = 0)).await;
     for number in 0..20 {
         rig.replace(key("s", number), &bins(0, 1_000), Ttl::Never).await.ok();
     }
@@ -276,6 +279,13 @@ async fn a_scan_gives_what_was_appended_to_the_segment_that_it_was_reading() {
     }
     for number in 0..12 {
         rig.replace(key("ballast", number), &bins(2, 30_000), Ttl::Never).await.ok();
+    }
+    let segment = rig.namespace().log.segments()[0];
+    assert!(segment.sealed, "it filled up");
+    for number in 0..20 {
+        let digest = key("s", number).digest();
+        let entry = rig.namespace().index.read(digest.partition()).get(&digest).expect("it was written");
+        assert_eq!(entry.location.segment(), segment.id, "behind the end that the scan knows");
     }
     piece.room = usize::MAX;
     while scanner.advance(&mut piece).await.expect("all in memory") != Progress::End {}
