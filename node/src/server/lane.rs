@@ -100,7 +100,7 @@ pub async fn serve(
 
 impl Lane {
     fn busy(&self) -> bool {
-        !self.under_way.is_empty() || self.waiting.len() > 0 || !self.out.is_empty()
+        !self.under_way.is_empty() || !self.waiting.is_empty() || !self.out.is_empty()
     }
 
     /// Whether as much is under way as may be; then the lane isn't read.
@@ -210,7 +210,7 @@ impl Lane {
                 }
             }
             under = self.under_way.next(), if !self.under_way.is_empty() => finished = under,
-            () = self.waiting.changed(), if self.waiting.len() > 0 => {}
+            () = self.waiting.changed(), if !self.waiting.is_empty() => {}
             () = tokio::time::sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {}
             else => still_open = false,
         }
@@ -228,7 +228,7 @@ impl Lane {
                 _ => break,
             }
         }
-        if self.waiting.len() > 0 {
+        if !self.waiting.is_empty() {
             let now = Instant::now();
             let (out, large, session) = (&mut self.out, &self.large, &self.session);
             self.waiting.release(now, |held| {
