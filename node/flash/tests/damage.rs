@@ -271,6 +271,24 @@ async fn an_unreadable_sector_costs_what_lies_in_it() {
     assert!(!recovered.index.contains_key(&90) && recovered.index.len() >= 190, "{}", recovered.index.len());
 }
 
+/// Catches: a segment given up because one of its header's sectors can't be read, or taken for free when none can.
+#[tokio::test]
+async fn an_unreadable_slot_is_what_its_copy_says() {
+    let (device, indexed) = filled(200).await;
+    let segment = indexed[90].location.segment();
+    let start = SEGMENTS_OFFSET + u64::from(segment.0) * SEGMENT_BYTES as u64;
+    device.inject(Injection::new(Operation::Read, Fault::Eio).within(start..start + 4_096).forever());
+    let (store, report, recovered) = open(&device).await;
+    assert_eq!((report.damaged_places, report.repaired_copies, recovered.index.len()), (0, 1, 200));
+    store.log().close().await.expect("closes");
+    drop(store);
+    device.inject(Injection::new(Operation::Read, Fault::Eio).within(start + 4_096..start + 8_192).forever());
+    let (store, report, recovered) = open(&device).await;
+    assert!(report.damage.iter().any(|damage| (damage.segment, damage.offset) == (segment, 0)), "{:?}", report.damage);
+    assert!(recovered.index.len() < 200);
+    assert_eq!(store.log().stats().damaged_segments, 1, "it isn't free");
+}
+
 /// Catches: any panic, endless loop or made-up entry that random rot can bring about; entries that go missing without a
 /// word. (`Version::parse` compares each entry with what was appended.)
 #[tokio::test]

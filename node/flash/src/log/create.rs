@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 
-use crate::buffer::SegmentBuffer;
+use crate::buffer::{BLOCK_BYTES, SegmentBuffer};
 use crate::device::{Device, DeviceError};
 use crate::location::{Lsn, SegmentId};
 use crate::log::error::OpenError;
@@ -110,15 +110,21 @@ pub(crate) async fn read_all_slots(
     identity: &[u8; 16],
 ) -> Result<Vec<SegmentSlots>, DeviceError> {
     let read = |id: u32| async move {
-        let bytes = device.read(geometry.device_offset(SegmentId(id), 0), DATA_START).await;
-        match bytes {
-            Ok(buffer) => {
-                let bytes = buffer.get(0..DATA_START).unwrap_or_default();
-                Ok(read_slots(bytes, identity, SegmentId(id), geometry.segment_bytes))
-            }
-            // Unreadable sectors: rot of this one segment, not a reason to give up the others.
+        let start = geometry.device_offset(SegmentId(id), 0);
+        let slots = |bytes: &[u8]| read_slots(bytes, identity, SegmentId(id), geometry.segment_bytes);
+        match device.read(start, DATA_START).await {
+            Ok(buffer) => Ok(slots(buffer.get(0..DATA_START).unwrap_or_default())),
             Err(DeviceError::Io { .. }) => {
-                Ok(SegmentSlots { header: None, seal: None, damaged: true, stale_copy: None })
+                // A sector can't be read: the other copy lies in another one. What can't be read is no blank slot.
+                let mut bytes = vec![0xff; DATA_START];
+                for (block, at) in bytes.chunks_mut(BLOCK_BYTES).zip((start..).step_by(BLOCK_BYTES)) {
+                    match device.read(at, BLOCK_BYTES).await {
+                        Ok(buffer) => block.copy_from_slice(buffer.get(0..BLOCK_BYTES).unwrap_or(&[0xff; BLOCK_BYTES])),
+                        Err(DeviceError::Io { .. }) => {}
+                        Err(error) => return Err(error),
+                    }
+                }
+                Ok(slots(&bytes))
             }
             Err(error) => Err(error),
         }

@@ -122,15 +122,7 @@ fn publish(shared: &Shared, synced: Unsynced) {
     for slot in synced.slots {
         match (slot.copy, slot.then) {
             (0, _) => again.push(SlotWrite { copy: 1, ..slot }),
-            (_, Then::Free) => {
-                shared.table.set_free(slot.segment);
-                shared.counters.freed_segments.fetch_add(1, Ordering::Relaxed);
-                if let Some(owner) = shared.owner() {
-                    owner.freed(slot.segment);
-                }
-                shared.writable.notify_waiters();
-                shared.defrag_wake.notify_one();
-            }
+            (_, Then::Free) => shared.freed(slot.segment),
             (_, Then::Nothing) => {}
         }
     }

@@ -154,7 +154,8 @@ impl Log {
         self.shared.table.lsn_of(location)
     }
 
-    /// Hands the payload to `read` if its segment is in RAM: no allocation, no copy, no checksum.
+    /// Hands the payload to `read` if its segment is in RAM: no allocation, no copy, no checksum. If the location is out
+    /// of date it may, rarely, be a later entry of the same length at the same place: compare the key.
     pub fn with_resident<T>(&self, location: Location, read: impl FnOnce(&[u8]) -> T) -> Option<T> {
         self.shared.with_resident(location, read)
     }
@@ -164,7 +165,8 @@ impl Log {
         self.shared.resident(location)
     }
 
-    /// Reads the payload from the device (or from RAM if it is there), header and checksum checked.
+    /// Reads the payload from the device (or from RAM if it is there), header and checksum checked. As for an out-of-date
+    /// location, see [`Log::with_resident`].
     pub fn read(&self, location: Location) -> impl Future<Output = Result<Entry, ReadError>> + Send + 'static {
         self.shared.read(location)
     }

@@ -233,13 +233,23 @@ impl Shared {
         let data = self.table.state(id).holds_data();
         self.table.set_state(id, if data { SegmentState::Freeing } else { SegmentState::Dropping });
         if self.volatile {
-            self.table.set_free(id);
-            self.counters.freed_segments.fetch_add(1, Ordering::Relaxed);
+            self.freed(id);
             return;
         }
         let header = self.header_of(id, Use::Free, (0, 0));
         self.queue_slot(id, SlotKind::Header, header.encode(&self.identity), Then::Free);
         self.flush_wake.notify_one();
+    }
+
+    /// The end of a segment's use is durable: it may be opened again.
+    pub fn freed(&self, id: SegmentId) {
+        self.table.set_free(id);
+        self.counters.freed_segments.fetch_add(1, Ordering::Relaxed);
+        if let Some(owner) = self.owner() {
+            owner.freed(id);
+        }
+        self.writable.notify_waiters();
+        self.defrag_wake.notify_one();
     }
 
     /// Where a slot's copy lies on the device.
