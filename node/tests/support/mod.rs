@@ -5,6 +5,7 @@
 
 pub mod check;
 pub mod request;
+pub mod steps;
 pub mod stream;
 
 use std::sync::Arc;
