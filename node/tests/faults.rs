@@ -264,7 +264,7 @@ async fn a_reply_out_of_time_leaves_from_the_middle_of_the_line() {
     assert_eq!(left, [(2, Code::Indeterminate), (3, Code::DeadlineExceeded)]);
     assert_eq!((waiting.len(), waiting.next_deadline()), (1, Some(began + Duration::from_secs(600))));
     waiting.changed().await;
-    while waiting.len() > 0 {
+    while !waiting.is_empty() {
         waiting.changed().await;
         waiting.release(tokio::time::Instant::now(), |held| left.push((held.request_id, held.reply.code)));
     }
