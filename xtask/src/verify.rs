@@ -61,7 +61,7 @@ fn fuzz_targets() -> Result<Ended, RunError> {
         return Ok(Ended::Skipped("no nightly compiler here; their twins in cluster-tests run on stable".into()));
     }
     let mut command = Command::new("rustup");
-    command.args(["run", "nightly", "cargo", "check", "--manifest-path", "fuzz/Cargo.toml", "--bins"]);
+    command.args(["run", "nightly", "cargo", "check", "--locked", "--manifest-path", "fuzz/Cargo.toml", "--bins"]);
     // The task's own cargo must not choose the toolchain of the other one.
     command.env_remove("RUSTUP_TOOLCHAIN").env_remove("CARGO");
     process::run(&mut command, BUILD_LIMIT).map(|()| Ended::Passed)
