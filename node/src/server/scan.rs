@@ -20,6 +20,9 @@ use crate::store::scan::{Progress, ScanError, ScanFilter, Scanner, Sink};
 /// Batches of the log that a scan may go through before other requests of its worker get their turn.
 const BATCHES_A_TURN: u32 = 4;
 
+/// Batches after which a frame is sent even if nothing in them was asked for.
+const BATCHES_A_FRAME: u32 = 256;
+
 /// Serves one scan.
 pub async fn serve(
     session: Arc<Session>,
@@ -170,6 +173,10 @@ async fn fill<'a>(
                 batches += 1;
                 if batches % BATCHES_A_TURN == 0 {
                     tokio::task::yield_now().await;
+                }
+                // A frame without a record tells the caller how far the scan is, and the node looks whether it drains.
+                if batches >= BATCHES_A_FRAME {
+                    return Ok((sink, false));
                 }
             }
         }

@@ -54,7 +54,14 @@ pub struct Scanner {
     segment: Option<OpenSegment>,
     /// The end of the last record given: what must be durable before the caller sees it.
     seen_end: Lsn,
+    /// Where the scan ends, once it has passed what was there when it began.
+    end: Option<Lsn>,
+    /// Times that the end was moved because a segment behind it was freed unread.
+    extended: u32,
 }
+
+/// A scan that is far slower than defrag gives up chasing what defrag moves after so many segments.
+const EXTENSIONS_MAX: u32 = 1_024;
 
 struct OpenSegment {
     id: SegmentId,
@@ -104,7 +111,7 @@ impl Scanner {
                 Cursor { log_id: log_id(&namespace), start_lsn: namespace.log.head().0, position_lsn: 0, emitted: 0 }
             }
         };
-        Ok(Scanner { namespace, filter, set: None, cursor, segment: None, seen_end: Lsn(0) })
+        Ok(Scanner { namespace, filter, set: None, cursor, segment: None, seen_end: Lsn(0), end: None, extended: 0 })
     }
 
     /// Where the scan goes on.
@@ -128,6 +135,9 @@ impl Scanner {
             }
         }
         let Some(mut open) = self.segment.take().or_else(|| self.next_segment()) else { return Ok(Progress::End) };
+        if self.end.is_some_and(|end| self.cursor.position_lsn >= end.0) {
+            return Ok(Progress::End);
+        }
         if open.batch.is_none() {
             match open.reader.next().await {
                 Some(Ok(batch)) => (open.batch, open.done, open.gave) = (Some(batch), 0, true),
@@ -156,14 +166,29 @@ impl Scanner {
         Ok(if full { Progress::Full } else { Progress::More })
     }
 
+    /// Behind what was there when the scan began lies what was written or moved meanwhile, up to here: a record that
+    /// moved before the scan reached it is there. A segment that was freed unread put its records behind that end, so
+    /// the end moves with them; and so does a scan that is slower than its writers come to one.
+    fn set_end(&mut self, next_sequence: u64) {
+        if Lsn::new(next_sequence, 0).0.max(self.cursor.position_lsn) < self.cursor.start_lsn {
+            return;
+        }
+        let passed_over = next_sequence > Lsn(self.cursor.position_lsn).segment_sequence();
+        if self.end.is_none() || (passed_over && self.extended < EXTENSIONS_MAX) {
+            self.extended += u32::from(self.end.is_some());
+            self.end = Some(self.namespace.log.head());
+        }
+    }
+
     /// The first segment at or behind the cursor that has something to read.
-    fn next_segment(&self) -> Option<OpenSegment> {
+    fn next_segment(&mut self) -> Option<OpenSegment> {
         let position = Lsn(self.cursor.position_lsn);
         let segments = self.namespace.log.segments();
         let next = segments.into_iter().find(|segment| {
             segment.sequence > position.segment_sequence()
                 || (segment.sequence == position.segment_sequence() && segment.end_offset > position.offset())
         })?;
+        self.set_end(next.sequence);
         let from = if next.sequence == position.segment_sequence() { position.offset() } else { 0 };
         // In this order: a segment that is full by now may yet have grown behind the end that its reader knows.
         let closed = next.sequence < self.namespace.log.head().segment_sequence();
@@ -204,6 +229,14 @@ impl Scanner {
             self.namespace.index.warm(&digests);
             for ((location, lsn, payload), digest) in run.iter().zip(&digests) {
                 let end = lsn.0 + location.byte_len() as u64;
+                if self.end.is_none() && lsn.0 >= self.cursor.start_lsn {
+                    self.end = Some(self.namespace.log.head());
+                }
+                if self.end.is_some_and(|end| *lsn >= end) {
+                    self.cursor.position_lsn = lsn.0;
+                    open.closed = true;
+                    return false;
+                }
                 if self.wants(*location, payload, digest, now_secs) {
                     if !sink.record(payload) {
                         return true;
@@ -227,7 +260,9 @@ impl Scanner {
             return false;
         }
         let Some(entry) = self.namespace.index.read(partition).get(digest) else { return false };
-        entry.location == location
+        // Written again behind the scan's end: this version is the last that the scan meets.
+        let overtaken = || self.end.is_some_and(|end| self.namespace.log.lsn_of(entry.location) >= end);
+        (entry.location == location || overtaken())
             && self.set.is_none_or(|set| set == entry.set)
             && self.namespace.visible(&entry, now_secs)
     }

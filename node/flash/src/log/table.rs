@@ -256,8 +256,12 @@ impl Table {
 
     /// Looks for the oldest data segment again.
     pub fn find_oldest(&self) {
-        let oldest = self.ids().filter(|id| self.state(*id).holds_data()).map(|id| self.sequence(id)).min();
-        self.oldest_sequence.store(oldest.unwrap_or(u64::MAX), Ordering::Release);
+        let look = || self.ids().filter(|id| self.state(*id).holds_data()).map(|id| self.sequence(id)).min();
+        self.oldest_sequence.store(look().unwrap_or(u64::MAX), Ordering::Release);
+        // A segment that was opened between the look and the store has been overwritten: look once more.
+        if let Some(oldest) = look() {
+            self.oldest_sequence.fetch_min(oldest, Ordering::AcqRel);
+        }
     }
 
     /// Smallest sequence of a data segment; `u64::MAX` if there is none.
