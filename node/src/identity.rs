@@ -22,6 +22,33 @@ pub struct DataDirError {
     pub message: String,
 }
 
+/// The file whose lock says that a node uses the directory.
+const LOCK: &str = "node-lock";
+
+/// A directory in use; free again when this is dropped, or the process ends in whatever way.
+#[derive(Debug)]
+pub struct DataDirLock(#[expect(dead_code, reason = "held for its lock")] fs::File);
+
+/// Takes the directory, making it if it isn't there.
+pub fn take(data_dir: Option<&Path>) -> Result<Option<DataDirLock>, DataDirError> {
+    let Some(dir) = data_dir else { return Ok(None) };
+    let failed = |message: String| DataDirError { path: dir.display().to_string(), message };
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o750)
+        .create(dir)
+        .map_err(|error| failed(format!("{error}; node.data_dir has to name a directory that this user may write")))?;
+    let open = fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(dir.join(LOCK));
+    let file = open.map_err(|error| failed(format!("{LOCK} can't be opened: {error}; the node has to write here")))?;
+    match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(Some(DataDirLock(file))),
+        Err(rustix::io::Errno::WOULDBLOCK) => {
+            Err(failed("it is held by another node; stop that one, or give this one a directory of its own".to_owned()))
+        }
+        Err(error) => Err(failed(format!("{LOCK} can't be locked: {error}"))),
+    }
+}
+
 /// Number and secret.
 #[derive(Clone, PartialEq, Eq)]
 pub struct NodeIdentity {
@@ -100,6 +127,7 @@ mod tests {
     fn is_the_same_after_a_restart_and_damage_is_told() {
         let dir = tempfile::tempdir().expect("a directory");
         let inner = dir.path().join("data");
+        let lock = take(Some(&inner)).expect("nobody has it");
         let entropy = SeededEntropy::new(1);
         let first = load(Some(&inner), &entropy).expect("drawn");
         assert!(load(Some(&inner), &entropy).expect("read") == first);
@@ -107,11 +135,22 @@ mod tests {
         fs::write(inner.join(FILE), "zz").expect("written");
         let error = load(Some(&inner), &entropy).err().expect("damaged").to_string();
         assert!(error.contains("damaged"), "{error}");
+        drop(lock);
+    }
+
+    #[test]
+    fn a_directory_is_one_node_s() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let first = take(Some(dir.path())).expect("nobody has it");
+        let error = take(Some(dir.path())).expect_err("it is taken").to_string();
+        assert!(error.contains("another node"), "{error}");
+        drop(first);
+        take(Some(dir.path())).expect("it is free again");
     }
 
     #[test]
     fn a_directory_that_is_a_file_is_told() {
         let file = tempfile::NamedTempFile::new().expect("a file");
-        assert!(load(Some(file.path()), &SeededEntropy::new(1)).is_err());
+        assert!(take(Some(file.path())).is_err());
     }
 }

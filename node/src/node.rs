@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use crate::command::Context;
 use crate::config::Config;
-use crate::identity;
+use crate::identity::{self, DataDirLock};
 use crate::options::{LimitOptions, NamespaceOptions};
 use crate::server::admin::{Admin, Readiness, ReadinessCell};
 use crate::server::listen::{self, Shared};
@@ -107,6 +107,7 @@ pub struct Node {
     closing: watch::Sender<bool>,
     listeners: Vec<tokio::task::JoinHandle<()>>,
     drain: Duration,
+    _data_dir: Option<DataDirLock>,
 }
 
 impl Node {
@@ -119,6 +120,7 @@ impl Node {
     pub async fn start_in(config: Config, world: World) -> Result<Node, StartError> {
         let count = worker_count(config.node.workers);
         let data_dir = config.node.data_dir.as_deref();
+        let lock = identity::take(data_dir)?;
         let kept = identity::load(data_dir, &*world.entropy)?;
         let node_id = kept.node_id;
         let seed = EndpointSeed::new(kept.secret);
@@ -181,6 +183,7 @@ impl Node {
             closing,
             listeners,
             drain: config.node.drain,
+            _data_dir: lock,
         })
     }
 
