@@ -7,7 +7,7 @@ use std::time::Duration;
 use outcrop_client::{Client, Code, Key, Ttl};
 use outcrop_cluster_tests::binary::outcrop;
 use outcrop_cluster_tests::process::Refusal;
-use outcrop_cluster_tests::{NodeProcess, Settings};
+use outcrop_cluster_tests::{NodeProcess, Settings, size};
 
 /// It ended with an error of its own, not by a crash, and says one of these words.
 fn assert_clear(refusal: &Refusal, words: &[&str]) {
@@ -171,7 +171,7 @@ fn a_read_only_or_full_file_system_is_told() {
         std::fs::create_dir(&mount).expect("a folder");
         let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(&mount).output();
         if !mounted.is_ok_and(|output| output.status.success()) {
-            println!("SKIPPED: this user can't mount a file system ({options})");
+            size::skipped(&format!("this user can't mount a file system ({options})"));
             continue;
         }
         let guard = Unmount(&mount);

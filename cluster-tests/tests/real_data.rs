@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use outcrop_cluster_tests::binary::outcrop;
-use outcrop_cluster_tests::{NodeProcess, Settings, real_data};
+use outcrop_cluster_tests::{NodeProcess, Settings, real_data, size};
 use serde_json::Value;
 
 /// Runs a data command against the node; its standard output.
@@ -37,7 +37,7 @@ fn set_of(path: &Path) -> String {
 #[test]
 fn documents_survive_kill_9_and_come_out_equal() {
     let Some(folder) = real_data::folder() else {
-        println!("SKIPPED: the real data isn't beside this repository");
+        size::skipped("the real data isn't beside this repository");
         return;
     };
     let files = real_data::files(&folder.join("documents"), "json");
@@ -64,7 +64,7 @@ fn documents_survive_kill_9_and_come_out_equal() {
 #[test]
 fn series_survive_kill_9_and_come_out_equal() {
     let Some(folder) = real_data::folder() else {
-        println!("SKIPPED: the real data isn't beside this repository");
+        size::skipped("the real data isn't beside this repository");
         return;
     };
     let files = real_data::files(&folder.join("timeseries"), "csv");

@@ -11,7 +11,7 @@ use std::time::Duration;
 use opentelemetry::trace::{TraceContextExt, TracerProvider};
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use outcrop_client::{Key, Ttl};
-use outcrop_cluster_tests::{NodeProcess, Settings};
+use outcrop_cluster_tests::{NodeProcess, Settings, size};
 use tracing::Instrument;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 use tracing_subscriber::layer::SubscriberExt;
@@ -37,9 +37,7 @@ impl Receiver {
         let program = std::env::var_os("OUTCROP_ROTEL").unwrap_or_else(|| "rotel-agent".into());
         let known = Command::new(&program).arg("version").stdout(Stdio::null()).stderr(Stdio::null()).status();
         if !known.is_ok_and(|status| status.success()) {
-            println!(
-                "SKIPPED: no OTLP receiver here; `pip install --pre rotel` and set OUTCROP_ROTEL to its rotel-agent"
-            );
+            size::skipped("no OTLP receiver here; `pip install --pre rotel` and set OUTCROP_ROTEL to its rotel-agent");
             return None;
         }
         let folder = tempfile::tempdir().expect("a folder");
@@ -124,7 +122,7 @@ fn metrics_pass_promtool_and_health_is_told() {
     let spawned =
         command.args(["check", "metrics"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
     let Ok(mut promtool) = spawned else {
-        println!("SKIPPED: no promtool here; it comes with Debian's `prometheus`");
+        size::skipped("no promtool here; it comes with Debian's `prometheus`");
         return;
     };
     promtool.stdin.take().expect("piped").write_all(body.as_bytes()).expect("promtool reads");
