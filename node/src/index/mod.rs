@@ -1,7 +1,7 @@
 //! The index: 4,096 partitions of 32-byte entries in memory, from a key's digest to its place in the log.
 //!
 //! A partition is lock and table at once: routing, locking, iteration and clearing all go by partition, and growth
-//! comes in 4,096 small steps. The table (see [`table`]) keeps entries in digest order with few gaps, so that a record
+//! comes in 4,096 small steps. The table (see `table`) keeps entries in digest order with few gaps, so that a record
 //! costs 34 to 38 bytes of process memory; `docs/decisions/0001-index.md` has the figures.
 //!
 //! Architecture invariant: nothing here knows of keys, values, time or the log; an entry says where bytes lie and when

@@ -94,7 +94,7 @@ async fn preload_one(
     shared: &Shared,
     id: SegmentId,
     sequence: u64,
-) -> Result<Option<Arc<SegmentBuffer>>, crate::DeviceError> {
+) -> Result<Option<Arc<SegmentBuffer>>, crate::device::DeviceError> {
     let meta = shared.meta_of(id, 0);
     let segment_bytes = shared.geometry.segment_bytes;
     let Some(mut writer) = make_buffer(&shared.buffers, segment_bytes).await else { return Ok(None) };
