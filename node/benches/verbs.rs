@@ -5,6 +5,7 @@
 
 use std::hint::black_box;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use outcrop_flash::device::void::VoidDevice;
@@ -22,6 +23,10 @@ use tokio::time::Instant;
 const RECORDS: i64 = 200_000;
 const ROUNDS: usize = 5;
 const REQUESTS: usize = 100_000;
+/// Requests that write: together less than the segments that stand ready.
+const WRITES: usize = 5_000;
+/// Between rounds the log makes new segments ready.
+const PAUSE: Duration = Duration::from_millis(100);
 
 struct NoStats;
 
@@ -57,7 +62,7 @@ fn scattered(count: usize) -> impl Iterator<Item = i64> {
     .take(count)
 }
 
-fn run(context: &Arc<Context>, name: &str, per_request: usize, frames: &[Bytes]) {
+async fn run(context: &Arc<Context>, name: &str, per_request: usize, frames: &[Bytes]) {
     let now_secs = SystemClock.now_secs();
     let mut out = Vec::with_capacity(1 << 20);
     let mut later = 0_u64;
@@ -71,14 +76,15 @@ fn run(context: &Arc<Context>, name: &str, per_request: usize, frames: &[Bytes])
         }
     };
     round();
-    let mut times: Vec<f64> = (0..ROUNDS)
-        .map(|_| {
-            let began = Instant::now();
-            round();
-            began.elapsed().as_nanos() as f64 / frames.len() as f64
-        })
-        .collect();
+    let mut times = Vec::with_capacity(ROUNDS);
+    for _ in 0..ROUNDS {
+        tokio::time::sleep(PAUSE).await;
+        let began = Instant::now();
+        round();
+        times.push(began.elapsed().as_nanos() as f64 / frames.len() as f64);
+    }
     times.sort_by(f64::total_cmp);
+    tokio::time::sleep(PAUSE).await;
     let counted = allocation_counter::measure(&mut round);
     let each = |total: u64| total as f64 / frames.len() as f64;
     println!(
@@ -118,13 +124,18 @@ async fn main() {
     // Loading fills segments faster than one task prepares them; the flusher gets its turns here.
     for frames in in_order.chunks(1_000) {
         let mut out = Vec::new();
-        frames.iter().for_each(|frame| drop(execute(&context, frame, None, SystemClock.now_secs(), &mut out)));
-        tokio::task::yield_now().await;
+        for frame in frames {
+            out.clear();
+            if let Step::Later { reply, .. } = execute(&context, frame, None, SystemClock.now_secs(), &mut out) {
+                reply.await;
+            }
+        }
     }
     let of = |make: &dyn Fn(i64) -> Bytes| scattered(REQUESTS).map(make).collect::<Vec<_>>();
-    run(&context, "get (hit)", 1, &of(&|n| frame(&RequestBody::Get { key: key(n), bins: BinSelection::All })));
-    run(&context, "get (miss)", 1, &of(&|n| frame(&RequestBody::Get { key: key(-n - 1), bins: BinSelection::All })));
-    run(&context, "exists", 1, &of(&|n| frame(&RequestBody::Exists { key: key(n) })));
+    run(&context, "get (hit)", 1, &of(&|n| frame(&RequestBody::Get { key: key(n), bins: BinSelection::All }))).await;
+    run(&context, "get (miss)", 1, &of(&|n| frame(&RequestBody::Get { key: key(-n - 1), bins: BinSelection::All })))
+        .await;
+    run(&context, "exists", 1, &of(&|n| frame(&RequestBody::Exists { key: key(n) }))).await;
     let batches: Vec<Bytes> = (0..1_000)
         .map(|_| {
             let items = scattered(100).map(|n| BatchItem {
@@ -134,21 +145,21 @@ async fn main() {
             frame(&RequestBody::Batch { items: items.collect() })
         })
         .collect();
-    run(&context, "batch of 100 gets", 100, &batches);
-    run(&context, "put (replace)", 1, &of(&put)[..20_000]);
-    run(&context, "put (replace, 11 bins)", 1, &of(&put_bins)[..20_000]);
+    run(&context, "batch of 100 gets", 100, &batches).await;
+    run(&context, "put (replace)", 1, &of(&put)[..WRITES]).await;
+    run(&context, "put (replace, 11 bins)", 1, &of(&put_bins)[..WRITES]).await;
     let add = vec![Operation::Add { bin: "n".into(), amount: Value::Int(1) }];
     let add = archive_operations(&add).expect("within the limits");
     let operate =
         |n| frame(&RequestBody::Operate { key: key(n % 1_000), if_generation: None, ttl: Ttl::Keep, operations: &add });
     let mut out = Vec::new();
     (0..1_000).for_each(|n| drop(execute(&context, &put_bins(n), None, SystemClock.now_secs(), &mut out)));
-    run(&context, "operate (add, 11 bins)", 1, &of(&operate)[..20_000]);
+    run(&context, "operate (add, 11 bins)", 1, &of(&operate)[..WRITES]).await;
     let names = vec!["bin3", "n"];
     let some = |n| frame(&RequestBody::Get { key: key(n % 1_000), bins: BinSelection::Named(names.clone()) });
-    run(&context, "get (2 of 11 bins)", 1, &of(&some));
+    run(&context, "get (2 of 11 bins)", 1, &of(&some)).await;
     let touch = |n| frame(&RequestBody::Touch { key: key(n % 1_000), if_generation: None, ttl: Ttl::Secs(1_000) });
-    run(&context, "touch", 1, &of(&touch)[..20_000]);
+    run(&context, "touch", 1, &of(&touch)[..WRITES]).await;
     let delete = |n| frame(&RequestBody::Delete { key: key(n), if_generation: None });
-    run(&context, "delete (or not found)", 1, &of(&delete)[..20_000]);
+    run(&context, "delete (or not found)", 1, &of(&delete)[..WRITES]).await;
 }

@@ -329,7 +329,7 @@ pub fn policy_of(options: &NamespaceOptions) -> policy::Policy {
             Engine::IoUring => policy::Engine::IoUring,
             Engine::Pread => policy::Engine::Pread,
         },
-        checkpoint_secs: 600,
+        checkpoint_secs: 120,
     }
 }
 

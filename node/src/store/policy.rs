@@ -91,7 +91,7 @@ impl Policy {
             defrag_live_percent: 50,
             defrag_bytes_per_sec: 256 << 20,
             engine: Engine::Auto,
-            checkpoint_secs: 600,
+            checkpoint_secs: 120,
         }
     }
 
