@@ -64,3 +64,8 @@ pub use trust::{Trust, dev_certificate_path};
 pub use typed::TypedError;
 pub use url::UrlError;
 pub use view::{RecordMeta, RecordView, Written};
+
+/// The README's example compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
