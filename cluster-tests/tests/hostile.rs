@@ -178,8 +178,8 @@ async fn lies_end_the_stream_that_they_are_told_on() {
         let (connection, _session, _welcome) = stranger.session().await.expect("served");
         let opened = open(&connection, kind, &bytes).await;
         // The write itself may fail already, if the node was quick.
-        if let Ok((mut send, mut receive)) = opened {
-            let _ = send.finish();
+        if let Ok((_send, mut receive)) = opened {
+            // This side leaves the stream open: it is the node that has to end it.
             ended(&connection, &mut receive).await.unwrap_or_else(|error| panic!("{what}: {error}"));
         }
         others_are_served(&client, kind.into()).await;
