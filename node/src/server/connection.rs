@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use outcrop_wire::frame::{begin_frame, end_frame};
-use outcrop_wire::hello::{STREAM_HELLO, STREAM_LANE, STREAM_SCAN, STREAM_SINGLE};
+use outcrop_wire::hello::{self, STREAM_HELLO, STREAM_LANE, STREAM_SCAN, STREAM_SINGLE};
 use outcrop_wire::limits::FORMAT_VERSION;
 use outcrop_wire::reply::encode_error;
 use outcrop_wire::{Code, Hello, NamespaceInfo, ReplyHeader, Verb, Welcome};
@@ -26,13 +26,13 @@ const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(10);
 #[repr(u32)]
 pub enum CloseCode {
     /// The node is shutting down.
-    Draining = 1,
+    Draining = hello::CLOSE_DRAINING,
     /// The peer broke the protocol.
-    Protocol = 2,
+    Protocol = hello::CLOSE_PROTOCOL,
     /// The node has as many connections as it may have.
-    TooManyConnections = 3,
+    TooManyConnections = hello::CLOSE_TOO_MANY_CONNECTIONS,
     /// The peer's version isn't spoken here.
-    Version = 4,
+    Version = hello::CLOSE_VERSION,
     /// The connection has as many lanes as it may have.
     TooManyStreams = 5,
 }
