@@ -43,7 +43,10 @@ fn data_of_an_embedded_node_is_kept_where_it_is_asked_for_and_read_again() {
     let loaded = report(&bench(&format!("{node} --load"), temporary.path()));
     assert_eq!(loaded["phases"].as_array().map(Vec::len), Some(1));
     let scanned = report(&bench(&format!("{node} --skip-load --scan-all 2 --verify"), temporary.path()));
-    assert_eq!(scanned["phases"][0]["operations"][0]["records"], 2_000);
+    let records = scanned["phases"][0]["operations"][0]["records"].as_u64().expect("a count");
+    // The segment that was open when the node closed is mostly empty, so that defrag moves what it holds at once: a scan
+    // may give a record again where it has gone, and must not leave any out.
+    assert!(records >= 2_000, "{records} records");
     let wrong = bench(&format!("{node} --skip-load --verify --seed 7 --ops 100"), temporary.path());
     assert_eq!(wrong.status.code(), Some(3), "values of another seed are no success");
     assert!(String::from_utf8_lossy(&wrong.stderr).contains("something else than was written"));

@@ -145,6 +145,28 @@ impl NodeProcess {
         let _ = kill_process(pid, signal);
     }
 
+    /// SIGSTOP, and a wait until none of its threads runs any more: a signal takes effect some time after it was sent.
+    ///
+    /// # Panics
+    /// If it goes on.
+    pub fn stand_still(&self) {
+        self.signal(Signal::STOP);
+        let started = Instant::now();
+        while !self.stands_still() {
+            assert!(started.elapsed() < PATIENCE, "it doesn't stop:\n{}", self.said());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn stands_still(&self) -> bool {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.running.child.id())).expect("the node runs");
+        // The state stands behind the name, which is in parentheses and may hold anything.
+        let stopped = |stat: &str| stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'));
+        tasks
+            .filter_map(Result::ok)
+            .all(|task| std::fs::read_to_string(task.path().join("stat")).is_ok_and(|s| stopped(&s)))
+    }
+
     /// Memory that it holds, in bytes.
     ///
     /// # Panics
