@@ -162,8 +162,7 @@ impl Node {
             let (shared, server_config) = (shared.clone(), server_config.clone());
             let endpoint_config = transport::endpoint_config(&seed, &*world.entropy);
             let listening = worker.handle().spawn(async move {
-                let endpoint =
-                    quinn::Endpoint::new(endpoint_config, Some(server_config), socket, Arc::new(quinn::TokioRuntime));
+                let endpoint = transport::endpoint(endpoint_config, server_config, socket);
                 endpoint.map(|endpoint| tokio::spawn(listen::serve(shared, endpoint, metrics, tracer)))
             });
             let listening = listening.await.map_err(|_| StartError::Ended)?;

@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use outcrop_wire::frame::{begin_frame, end_frame};
-use outcrop_wire::hello::{self, STREAM_HELLO, STREAM_LANE, STREAM_SCAN, STREAM_SINGLE};
+use outcrop_wire::hello::{STREAM_HELLO, STREAM_LANE, STREAM_SCAN, STREAM_SINGLE};
 use outcrop_wire::limits::FORMAT_VERSION;
 use outcrop_wire::reply::encode_error;
 use outcrop_wire::{Code, Hello, NamespaceInfo, ReplyHeader, Verb, Welcome};
 
+use super::frames::Frames;
+use super::io::{CloseCode, Connection, Transmit, receive_exactly};
 use super::large::LargeReplies;
 use super::session::Session;
 use super::{lane, scan, single};
@@ -20,29 +22,6 @@ use crate::telemetry::metrics::{Counter, Gauge};
 const HELLO_BYTES_MAX: usize = 512;
 /// How long a new connection or stream may take to say what it is.
 const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Why the node closes a connection; the code of the CONNECTION_CLOSE frame.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u32)]
-pub enum CloseCode {
-    /// The node is shutting down.
-    Draining = hello::CLOSE_DRAINING,
-    /// The peer broke the protocol.
-    Protocol = hello::CLOSE_PROTOCOL,
-    /// The node has as many connections as it may have.
-    TooManyConnections = hello::CLOSE_TOO_MANY_CONNECTIONS,
-    /// The peer's version isn't spoken here.
-    Version = hello::CLOSE_VERSION,
-    /// The connection has as many lanes as it may have.
-    TooManyStreams = 5,
-}
-
-impl CloseCode {
-    /// For quinn.
-    pub fn code(self) -> quinn::VarInt {
-        quinn::VarInt::from_u32(self as u32)
-    }
-}
 
 /// Streams of one connection, by kind.
 #[derive(Debug, Default)]
@@ -71,19 +50,19 @@ impl Drop for Place {
 }
 
 /// Serves a connection until it ends.
-pub async fn serve(session: Arc<Session>, connection: quinn::Connection, node_id: u64) {
+pub async fn serve<C: Connection>(session: Arc<Session>, connection: C, node_id: u64) {
     let places = Arc::new(Places::default());
     let large = LargeReplies::new(connection.clone());
     let hello_timeout = tokio::time::sleep(session.limits.hello_timeout);
     tokio::pin!(hello_timeout);
     loop {
         let (transmit, receive) = tokio::select! {
-            stream = connection.accept_bi() => match stream {
+            stream = connection.accept() => match stream {
                 Ok(stream) => stream,
                 Err(_) => return,
             },
             () = &mut hello_timeout, if !places.greeted.load(Ordering::Acquire) => {
-                return connection.close(CloseCode::Protocol.code(), b"no hello in time");
+                return connection.close(CloseCode::Protocol, "no hello in time");
             }
         };
         let stream = Stream {
@@ -93,7 +72,7 @@ pub async fn serve(session: Arc<Session>, connection: quinn::Connection, node_id
             places: places.clone(),
             node_id,
         };
-        // quinn bounds the streams of a connection, and so these tasks.
+        // The transport bounds the streams of a connection, and so these tasks.
         tokio::spawn(async move {
             let peer = stream.session.peer;
             if let Err(error) = stream.serve(transmit, receive).await {
@@ -103,27 +82,25 @@ pub async fn serve(session: Arc<Session>, connection: quinn::Connection, node_id
     }
 }
 
-struct Stream {
+struct Stream<C> {
     session: Arc<Session>,
-    connection: quinn::Connection,
-    large: LargeReplies,
+    connection: C,
+    large: LargeReplies<C>,
     places: Arc<Places>,
     node_id: u64,
 }
 
-impl Stream {
-    async fn serve(self, mut transmit: quinn::SendStream, mut receive: quinn::RecvStream) -> Result<(), String> {
-        let mut kind = [0; 1];
-        let first = tokio::time::timeout(FIRST_BYTE_TIMEOUT, receive.read_exact(&mut kind)).await;
-        first.map_err(|_| "it said nothing".to_owned())?.map_err(|error| error.to_string())?;
+impl<C: Connection> Stream<C> {
+    async fn serve(self, mut transmit: C::Transmit, mut receive: C::Receive) -> Result<(), String> {
+        let first = tokio::time::timeout(FIRST_BYTE_TIMEOUT, receive_exactly(&mut receive)).await;
+        let [kind] = first.map_err(|_| "it said nothing".to_owned())?.map_err(|error| error.to_string())?;
         let (places, limits) = (self.places.clone(), self.session.limits.clone());
-        match kind[0] {
+        match kind {
             STREAM_HELLO => self.hello(transmit, receive).await,
             STREAM_LANE => {
                 let Some(_place) = Place::take(&places, |places| &places.lanes, limits.lanes_max) else {
                     self.session.metrics.count(Counter::StreamsRefused);
-                    // Fails only if the stream is over already.
-                    let _ = transmit.reset(CloseCode::TooManyStreams.code());
+                    transmit.reset(CloseCode::TooManyStreams);
                     return Err(format!("a connection has at most {} lanes", limits.lanes_max));
                 };
                 let _counted = self.session.metrics.hold(Gauge::Lanes, 1);
@@ -145,29 +122,28 @@ impl Stream {
             }
             other => {
                 let message = format!("streams of kind {other} are unknown");
-                self.connection.close(CloseCode::Protocol.code(), message.as_bytes());
+                self.connection.close(CloseCode::Protocol, &message);
                 Err(message)
             }
         }
     }
 
     /// Refuses a stream that has a reply.
-    async fn too_many(&self, mut transmit: quinn::SendStream, verb: Verb, what: &str) -> Result<(), String> {
+    async fn too_many(&self, mut transmit: C::Transmit, verb: Verb, what: &str) -> Result<(), String> {
         self.session.metrics.count(Counter::StreamsRefused);
         let mut out = Vec::with_capacity(128);
         let start = begin_frame(&mut out);
         let message = format!("this connection has as many {what} under way as it may have");
         encode_error(&ReplyHeader::new(0, verb, Code::TooManyStreams), &message, &mut out);
         end_frame(&mut out, start);
-        transmit.write_chunk(Bytes::from(out)).await.map_err(|error| error.to_string())?;
-        // Fails only if the peer stopped the stream.
-        let _ = transmit.finish();
-        let _ = transmit.stopped().await;
+        transmit.transmit(Bytes::from(out)).await.map_err(|error| error.to_string())?;
+        transmit.finish();
+        transmit.delivered().await;
         Ok(())
     }
 
-    async fn hello(&self, mut transmit: quinn::SendStream, receive: quinn::RecvStream) -> Result<(), String> {
-        let mut frames = super::frames::Frames::new(receive, HELLO_BYTES_MAX);
+    async fn hello(&self, mut transmit: C::Transmit, receive: C::Receive) -> Result<(), String> {
+        let mut frames = Frames::new(receive, HELLO_BYTES_MAX);
         let frame = loop {
             match frames.next_here().map_err(|error| error.to_string())? {
                 Some(frame) => break frame,
@@ -183,16 +159,16 @@ impl Stream {
         let start = begin_frame(&mut out);
         welcome.encode(&mut out);
         end_frame(&mut out, start);
-        transmit.write_chunk(Bytes::from(out)).await.map_err(|error| error.to_string())?;
+        transmit.transmit(Bytes::from(out)).await.map_err(|error| error.to_string())?;
         if hello.version != FORMAT_VERSION {
             let message = format!("this node speaks version {FORMAT_VERSION}, not {}", hello.version);
-            self.connection.close(CloseCode::Version.code(), message.as_bytes());
+            self.connection.close(CloseCode::Version, &message);
             return Err(message);
         }
         // The stream stays open as long as the session; nothing more is said on it.
         while frames.more().await.unwrap_or(false) {
             if !matches!(frames.next_here(), Ok(None)) {
-                self.connection.close(CloseCode::Protocol.code(), b"one hello is enough");
+                self.connection.close(CloseCode::Protocol, "one hello is enough");
                 return Err("a second hello".to_owned());
             }
         }

@@ -15,7 +15,7 @@ use outcrop_wire::{Digest, RequestHeader, Verb};
 use tokio::time::Instant;
 
 use super::frames::Frames;
-use super::io::{Receive, Transmit};
+use super::io::{Connection, Receive, Transmit};
 use super::large::LargeReplies;
 use super::session::Session;
 use super::waiting::{Held, Waiting};
@@ -45,9 +45,9 @@ type UnderWay = std::pin::Pin<Box<dyn Future<Output = Under> + Send>>;
 const TYPICAL_REPLY_BYTES: usize = 1 << 10;
 
 /// One lane's state.
-struct Lane {
+struct Lane<C> {
     session: Arc<Session>,
-    large: LargeReplies,
+    large: LargeReplies<C>,
     under_way: FuturesUnordered<UnderWay>,
     waiting: Waiting,
     out: Vec<u8>,
@@ -60,7 +60,7 @@ struct Lane {
     write_bytes: usize,
 }
 
-impl Drop for Lane {
+impl<C> Drop for Lane<C> {
     fn drop(&mut self) {
         self.session.context.count_under_way(self.told, 0);
     }
@@ -69,7 +69,7 @@ impl Drop for Lane {
 /// Serves a lane until its end; what is under way then is finished first.
 pub async fn serve(
     session: Arc<Session>,
-    large: LargeReplies,
+    large: LargeReplies<impl Connection>,
     receive: impl Receive,
     mut transmit: impl Transmit,
 ) -> Result<(), String> {
@@ -111,7 +111,7 @@ pub async fn serve(
     Ok(())
 }
 
-impl Lane {
+impl<C: Connection> Lane<C> {
     fn busy(&self) -> bool {
         !self.under_way.is_empty() || !self.waiting.is_empty() || !self.out.is_empty()
     }
@@ -269,7 +269,7 @@ impl Lane {
 }
 
 /// Hands a reply over: on the lane, or on a stream of its own if it would delay the others.
-fn leave(reply: Finished, large: &LargeReplies, out: &mut Vec<u8>) {
+fn leave(reply: Finished, large: &LargeReplies<impl Connection>, out: &mut Vec<u8>) {
     if reply.byte_len() > LANE_VALUE_BYTES_MAX {
         large.send(reply.content, reply.value, reply.permit);
         return;

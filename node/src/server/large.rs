@@ -6,18 +6,20 @@ use bytes::Bytes;
 use outcrop_wire::hello::STREAM_LARGE_REPLY;
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::io::{Connection, StreamClosed, Transmit};
+
 /// How long a caller may take to read one large reply; then the stream is reset and its memory given back.
 const SEND_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Sends large replies of one connection.
 #[derive(Clone)]
-pub struct LargeReplies {
-    connection: quinn::Connection,
+pub struct LargeReplies<C> {
+    connection: C,
 }
 
-impl LargeReplies {
+impl<C: Connection> LargeReplies<C> {
     /// Over this connection.
-    pub fn new(connection: quinn::Connection) -> Self {
+    pub fn new(connection: C) -> Self {
         LargeReplies { connection }
     }
 
@@ -32,20 +34,19 @@ impl LargeReplies {
     }
 }
 
-async fn send(connection: quinn::Connection, content: Vec<u8>, value: Option<Bytes>) -> Result<(), quinn::WriteError> {
-    let mut stream = connection.open_uni().await?;
+async fn send(connection: impl Connection, content: Vec<u8>, value: Option<Bytes>) -> Result<(), StreamClosed> {
+    let mut stream = connection.open().await?;
     let len = content.len() + value.as_ref().map_or(0, Bytes::len);
     let mut head = Vec::with_capacity(content.len() + 8);
     head.push(STREAM_LARGE_REPLY);
     head.extend_from_slice(&(len as u32).to_le_bytes());
     head.extend_from_slice(&content);
-    stream.write_chunk(Bytes::from(head)).await?;
+    stream.transmit(Bytes::from(head)).await?;
     if let Some(value) = value {
-        stream.write_chunk(value).await?;
+        stream.transmit(value).await?;
     }
-    // Fails only if the peer stopped the stream.
-    let _ = stream.finish();
-    // The permit stands for memory that QUIC holds until the peer has it.
-    let _ = stream.stopped().await;
+    stream.finish();
+    // The permit stands for memory that the transport holds until the peer has it.
+    stream.delivered().await;
     Ok(())
 }

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::connection::{self, CloseCode};
+use super::connection;
+use super::io::CloseCode;
 use super::session::Session;
 use super::transport::{WindowBudget, record_connection};
 use crate::command::Context;

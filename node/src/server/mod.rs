@@ -10,6 +10,8 @@ pub mod io;
 pub mod lane;
 pub mod large;
 pub mod listen;
+pub mod memory;
+mod quic;
 pub mod scan;
 pub mod session;
 pub mod single;

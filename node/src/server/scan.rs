@@ -12,6 +12,7 @@ use outcrop_wire::{BinSelection, Code, Cursor, ReplyHeader, StoredRecord, Verb};
 use tokio::time::Instant;
 
 use super::frames::Frames;
+use super::io::{Receive, Transmit};
 use super::session::Session;
 use crate::command::error::CommandError;
 use crate::command::{get, route};
@@ -24,11 +25,7 @@ const BATCHES_A_TURN: u32 = 4;
 const BATCHES_A_FRAME: u32 = 256;
 
 /// Serves one scan.
-pub async fn serve(
-    session: Arc<Session>,
-    receive: quinn::RecvStream,
-    mut transmit: quinn::SendStream,
-) -> Result<(), String> {
+pub async fn serve(session: Arc<Session>, receive: impl Receive, mut transmit: impl Transmit) -> Result<(), String> {
     let mut frames = Frames::new(receive, LANE_FRAME_BYTES_MAX);
     let frame = loop {
         match frames.next_here().map_err(|error| error.to_string())? {
@@ -47,15 +44,14 @@ pub async fn serve(
             let start = begin_frame(&mut out);
             encode_error(&ReplyHeader::new(id, Verb::Scan, error.code), &error.message, &mut out);
             end_frame(&mut out, start);
-            transmit.write_chunk(Bytes::from(out)).await.map_err(|error| error.to_string())?;
+            transmit.transmit(Bytes::from(out)).await.map_err(|error| error.to_string())?;
             (error.code, 0)
         }
         Err(Ended::Gone(message)) => return Err(message),
     };
     session.record(Verb::Scan, code, began.elapsed(), frame.len(), bytes_out, span);
-    // Fails only if the peer stopped the stream.
-    let _ = transmit.finish();
-    let _ = transmit.stopped().await;
+    transmit.finish();
+    transmit.delivered().await;
     Ok(())
 }
 
@@ -117,7 +113,7 @@ impl Sink for FrameSink<'_> {
     }
 }
 
-async fn run(session: &Session, frame: &[u8], id: u32, transmit: &mut quinn::SendStream) -> Result<usize, Ended> {
+async fn run(session: &Session, frame: &[u8], id: u32, transmit: &mut impl Transmit) -> Result<usize, Ended> {
     let (header, body) = decode_request(frame).map_err(CommandError::from)?;
     let RequestBody::Scan(scan) = body else {
         return Err(CommandError::new(Code::InvalidRequest, "a scan's stream takes one scan").into());
@@ -148,7 +144,7 @@ async fn run(session: &Session, frame: &[u8], id: u32, transmit: &mut quinn::Sen
         }
         let bytes = part(id, sink, scanner.cursor(), end);
         bytes_out += bytes.len();
-        transmit.write_chunk(bytes).await.map_err(|error| Ended::Gone(error.to_string()))?;
+        transmit.transmit(bytes).await.map_err(|error| Ended::Gone(error.to_string()))?;
         if end {
             return Ok(bytes_out);
         }

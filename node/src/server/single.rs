@@ -10,6 +10,7 @@ use outcrop_wire::reply::encode_error;
 use outcrop_wire::{Code, ReplyHeader, Verb};
 use tokio::time::Instant;
 
+use super::io::{Receive, Transmit, receive_exactly};
 use super::session::Session;
 use super::waiting::undurable;
 use crate::command::answer::{Finished, Wait};
@@ -24,13 +25,12 @@ const MEMORY_TIMEOUT: Duration = Duration::from_secs(2);
 /// Serves one request.
 pub async fn serve(
     session: Arc<Session>,
-    mut receive: quinn::RecvStream,
-    mut transmit: quinn::SendStream,
+    mut receive: impl Receive,
+    mut transmit: impl Transmit,
 ) -> Result<(), String> {
     let began = Instant::now();
-    let mut prefix = [0; LENGTH_BYTES];
-    let first = tokio::time::timeout(RECEIVE_TIMEOUT, receive.read_exact(&mut prefix)).await;
-    first.map_err(|_| "its length didn't come in time".to_owned())?.map_err(|error| error.to_string())?;
+    let prefix = tokio::time::timeout(RECEIVE_TIMEOUT, receive_exactly::<LENGTH_BYTES>(&mut receive)).await;
+    let prefix = prefix.map_err(|_| "its length didn't come in time".to_owned())?.map_err(|error| error.to_string())?;
     let len = u32::from_le_bytes(prefix) as usize;
     if len > FRAME_BYTES_MAX {
         let message = format!("a frame of {len} bytes is over the limit of {FRAME_BYTES_MAX}");
@@ -66,11 +66,11 @@ pub async fn serve(
     write(&mut transmit, finished).await
 }
 
-async fn read_frame(receive: &mut quinn::RecvStream, len: usize) -> Result<Bytes, String> {
+async fn read_frame(receive: &mut impl Receive, len: usize) -> Result<Bytes, String> {
     let mut frame = Vec::with_capacity(len);
     while frame.len() < len {
-        match receive.read_chunk(len - frame.len(), true).await.map_err(|error| error.to_string())? {
-            Some(chunk) => frame.extend_from_slice(&chunk.bytes),
+        match receive.receive_some(len - frame.len()).await.map_err(|error| error.to_string())? {
+            Some(some) => frame.extend_from_slice(&some),
             None => return Err(format!("the stream ended {} bytes before the end of its frame", len - frame.len())),
         }
     }
@@ -99,17 +99,16 @@ async fn until_durable(
     Finished::small(code, content, None)
 }
 
-async fn write(transmit: &mut quinn::SendStream, finished: Finished) -> Result<(), String> {
+async fn write(transmit: &mut impl Transmit, finished: Finished) -> Result<(), String> {
     let mut head = Vec::with_capacity(finished.content.len() + LENGTH_BYTES);
     head.extend_from_slice(&(finished.byte_len() as u32).to_le_bytes());
     head.extend_from_slice(&finished.content);
-    transmit.write_chunk(Bytes::from(head)).await.map_err(|error| error.to_string())?;
+    transmit.transmit(Bytes::from(head)).await.map_err(|error| error.to_string())?;
     if let Some(value) = finished.value {
-        transmit.write_chunk(value).await.map_err(|error| error.to_string())?;
+        transmit.transmit(value).await.map_err(|error| error.to_string())?;
     }
-    // Fails only if the peer stopped the stream.
-    let _ = transmit.finish();
-    let _ = transmit.stopped().await;
+    transmit.finish();
+    transmit.delivered().await;
     Ok(())
 }
 

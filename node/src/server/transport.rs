@@ -121,6 +121,18 @@ fn draw(entropy: &dyn Entropy) -> [u8; 32] {
     bytes
 }
 
+/// One worker's endpoint, on its socket. Has to be called on that worker.
+///
+/// # Errors
+/// The socket can't be given to the runtime.
+pub fn endpoint(
+    config: EndpointConfig,
+    server_config: quinn::ServerConfig,
+    socket: UdpSocket,
+) -> io::Result<quinn::Endpoint> {
+    quinn::Endpoint::new(config, Some(server_config), socket, Arc::new(quinn::TokioRuntime))
+}
+
 /// Settings of incoming connections, shared by all workers.
 ///
 /// # Errors

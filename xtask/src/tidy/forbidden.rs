@@ -1,4 +1,4 @@
-//! Calls that only certain rooms may make: wall clock, unseeded randomness, threads, global state.
+//! What only certain rooms may touch: wall clock, unseeded randomness, threads, global state, the QUIC library.
 //!
 //! A simulation stands in for clock, randomness, device and transport, and two nodes run in one process; both end where a
 //! room asks the machine directly. Tests, benches, the command line, the process tests and this tool may.
@@ -17,7 +17,7 @@ struct Rule {
 /// What belongs to no node: programs of their own, and tests.
 const OUTSIDE: [&str; 4] = ["cli/", "cluster-tests/", "xtask/", "fuzz/"];
 
-const RULES: [Rule; 5] = [
+const RULES: [Rule; 6] = [
     Rule {
         patterns: &[&["SystemTime", "::", "now"], &["Utc", "::", "now"], &["UNIX_EPOCH", ".", "elapsed"]],
         what: "the wall clock",
@@ -55,6 +55,7 @@ const RULES: [Rule; 5] = [
         mend: "spawn a task, or give the work to a worker",
         rooms: &[
             ("node/src/server/worker", "the room of the worker threads"),
+            ("node/src/world/pulse", "the heartbeat that interrupts guests, which no worker could do"),
             ("node/flash/src/device/uring/", "the ring of a device that no worker drives"),
         ],
     },
@@ -63,6 +64,17 @@ const RULES: [Rule; 5] = [
         what: "global state",
         mend: "put it into the value that owns it: two nodes run in one process",
         rooms: &[("node/flash/src/device/uring/", "a ring belongs to its thread; no two nodes share one")],
+    },
+    Rule {
+        patterns: &[&["quinn", "::"], &["quinn_proto", "::"]],
+        what: "the QUIC library",
+        mend: "be generic over `server::io`, which a simulation can stand in for",
+        rooms: &[
+            ("node/src/server/quic", "quinn's streams as the server's"),
+            ("node/src/server/listen", "the listener"),
+            ("node/src/server/transport", "QUIC's settings and sockets"),
+            ("client/", "the SDK speaks QUIC only"),
+        ],
     },
 ];
 
@@ -158,6 +170,15 @@ mod tests {
         assert_eq!(count(path, "use tokio::time::{Duration, Instant};\nfn a() { Instant::now(); }"), 0);
         assert_eq!(count(path, "fn a() { tokio::time::Instant::now(); }"), 0);
         assert_eq!(count(path, "fn a() { std::time::Instant::now(); }"), 1);
+    }
+
+    #[test]
+    fn quic_stays_in_its_rooms() {
+        let text = "fn a(stream: quinn::SendStream) {}";
+        assert_eq!(count("node/src/server/scan.rs", text), 1);
+        assert_eq!(count("node/src/node.rs", "use quinn::{Endpoint, VarInt};"), 1);
+        assert_eq!(count("node/src/server/quic.rs", text), 0);
+        assert_eq!(count("client/src/low.rs", text), 0);
     }
 
     #[test]
