@@ -108,7 +108,8 @@ impl ClientError {
                 RequestError::Key(_) => Code::InvalidKey,
                 RequestError::Verb(_) => Code::UnknownVerb,
                 RequestError::Malformed(_) | RequestError::Trailing(_) => Code::MalformedFrame,
-                RequestError::Field { .. } => Code::InvalidRequest,
+                RequestError::Field { .. } | RequestError::Name(_) => Code::InvalidRequest,
+                RequestError::Arguments(_) => Code::FunctionInputLimit,
             }),
             ClientError::Connect { .. }
             | ClientError::Closed { .. }

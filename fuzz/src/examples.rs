@@ -2,12 +2,15 @@
 
 use std::sync::OnceLock;
 
-use outcrop_wire::archive::{archive_bins, archive_operations, archive_values};
-use outcrop_wire::reply::{SCAN_MORE, encode_error};
-use outcrop_wire::request::{BatchItem, ScanRequest, encode_request};
+use outcrop_wire::archive::{archive_bins, archive_operations, archive_value, archive_values};
+use outcrop_wire::reply::{Called, SCAN_MORE, encode_called, encode_error, encode_failure};
+use outcrop_wire::request::{
+    AggregateRequest, BatchItem, CallRequest, JobOperation, JobRequest, ModuleOperation, ModuleRequest, RowsRequest,
+    ScanRequest, Target, encode_request,
+};
 use outcrop_wire::{
-    BinSelection, Bins, Code, Cursor, Hello, Key, MapKey, NamespaceId, NamespaceInfo, Operation, PutMode, ReplyHeader,
-    RequestBody, RequestHeader, StoredHeader, TraceContext, Ttl, Value, Verb, Welcome,
+    BinSelection, Bins, Code, Cursor, FunctionPath, Hello, Key, KeyRef, MapKey, NamespaceId, NamespaceInfo, Operation,
+    PutMode, ReplyHeader, RequestBody, RequestHeader, StoredHeader, TraceContext, Ttl, Value, Verb, Welcome,
 };
 
 fn nested() -> Bins {
@@ -37,8 +40,31 @@ pub fn archives() -> &'static [Vec<u8>] {
         let mut made: Vec<_> = bins.iter().map(|bins| archive_bins(bins).expect("within the limits")).collect();
         made.push(archive_operations(&operations()).expect("within the limits"));
         made.push(archive_values(&vec![Value::Int(1), Value::from("two"), Value::Null]).expect("within the limits"));
+        let list = Value::List(nested().bins.into_iter().map(|bin| bin.value).collect());
+        made.push(archive_value(&list).expect("within the limits"));
         made
     })
+}
+
+fn requests_of_functions<'a>(key: KeyRef<'a>, other: KeyRef<'a>) -> Vec<RequestBody<'a>> {
+    let function = FunctionPath { module: "shop", version: Some("1.2.0"), function: "discount" };
+    let arguments = archives()[5].as_slice();
+    let call = CallRequest { key, if_generation: Some(3), report: true, function, arguments };
+    let aggregate = |target| RequestBody::Aggregate(AggregateRequest { function, report: false, target, arguments });
+    let module = |operation| RequestBody::Module(ModuleRequest { name: "shop", version: "1.2.0", operation });
+    let item = |body| BatchItem { namespace: NamespaceId(1), body };
+    vec![
+        RequestBody::Call(call),
+        RequestBody::Batch { items: vec![item(RequestBody::Call(call)), item(RequestBody::Exists { key: other })] },
+        aggregate(Target::Scan { set: Some("set"), partition_first: 3, partition_last: 9 }),
+        aggregate(Target::Keys(vec![key, other])),
+        RequestBody::Rows(RowsRequest { function, scan: ScanRequest::default(), arguments }),
+        module(ModuleOperation::UploadPart { total_bytes: 9, offset: 4, hash: [7; 32], bytes: b"bytes" }),
+        module(ModuleOperation::Sign { signature: [1; 64], public_key: [2; 32] }),
+        module(ModuleOperation::Activate),
+        module(ModuleOperation::Logs { options: arguments }),
+        RequestBody::Job(JobRequest { operation: JobOperation::Start, options: arguments }),
+    ]
 }
 
 /// Requests of every verb.
@@ -55,7 +81,8 @@ pub fn requests() -> &'static [Vec<u8>] {
         ];
         let cursor = Some(Cursor { log_id: 1, start_lsn: 2, position_lsn: 3, emitted: 4 });
         let scan = ScanRequest { set: Some("set"), bins: bins.clone(), cursor, limit: 9, ..ScanRequest::default() };
-        let bodies = [
+        let mut bodies = requests_of_functions(key, other);
+        bodies.extend([
             RequestBody::Get { key, bins },
             RequestBody::Exists { key: other },
             RequestBody::Put { key, mode: PutMode::Upsert, if_generation: Some(1), ttl: Ttl::Secs(60), archive },
@@ -66,7 +93,7 @@ pub fn requests() -> &'static [Vec<u8>] {
             RequestBody::Scan(scan),
             RequestBody::Truncate { set: "set" },
             RequestBody::Info { topic: "" },
-        ];
+        ]);
         let trace = Some(TraceContext { trace_id: [1; 16], span_id: [2; 8], flags: 1 });
         let encoded = bodies.iter().enumerate().map(|(number, body)| {
             let trace = trace.filter(|_| number % 2 == 0);
@@ -114,6 +141,11 @@ pub fn replies() -> &'static [Vec<u8>] {
         let prefixed = |bytes: &[u8]| [&(bytes.len() as u32).to_le_bytes(), bytes].concat();
         let mut error = Vec::new();
         encode_error(&ReplyHeader::new(7, Verb::Put, Code::StopWrites), "shop: 1% free", &mut error);
+        let (mut called, mut failure) = (Vec::new(), Vec::new());
+        let result = Called { result: &archives()[5], report: &archives()[5] };
+        encode_called(&ReplyHeader::new(7, Verb::Call, Code::Ok), result, &mut called);
+        let header = ReplyHeader::new(7, Verb::Call, Code::FunctionTrapped);
+        encode_failure(&header, "it trapped", &archives()[5], &mut failure);
         let get = reply(Verb::Get, &stored_records()[0]);
         let batch = [&2_u16.to_le_bytes()[..], &prefixed(&get), &prefixed(&error)].concat();
         let mut scan = vec![SCAN_MORE];
@@ -124,7 +156,7 @@ pub fn replies() -> &'static [Vec<u8>] {
         Hello::new("example").encode(&mut hello);
         let namespaces = vec![NamespaceInfo { id: NamespaceId(0), name: "shop".into(), record_bytes_max: 1 << 20 }];
         Welcome { version: 1, node_id: 9, lanes_max: 4, namespaces }.encode(&mut welcome);
-        vec![get, error, reply(Verb::Batch, &batch), reply(Verb::Scan, &scan), hello, welcome]
+        vec![get, error, called, failure, reply(Verb::Batch, &batch), reply(Verb::Scan, &scan), hello, welcome]
     })
 }
 

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use edits::input;
 use outcrop_wire::archive;
 use outcrop_wire::frame::{FrameSplitter, LENGTH_BYTES};
-use outcrop_wire::reply::ScanPart;
+use outcrop_wire::reply::{Called, ScanPart};
 use outcrop_wire::request::{decode_request, encode_request};
 use outcrop_wire::stored::digest_of;
 use outcrop_wire::{Hello, Reply, StoredRecord, hello::Welcome};
@@ -81,6 +81,12 @@ pub fn reply_decode(data: &[u8]) {
     let frame = input(data, examples::replies());
     if let Ok(reply) = Reply::parse(&frame) {
         assert!(reply.message().len() <= 3 * frame.len());
+        if let Some(Ok(details)) = reply.details() {
+            assert!(details.message.len() + details.details.len() < frame.len());
+        }
+        if let Ok(called) = Called::parse(reply.body) {
+            assert!(called.result.len() + called.report.len() < frame.len());
+        }
         if let Ok(items) = reply.batch_items() {
             assert!(items.iter().all(|item| item.body.len() < frame.len()));
         }
@@ -114,6 +120,10 @@ pub fn archived_bins(data: &[u8]) {
     if let Ok(operations) = archive::decode_operations(&bytes) {
         let again = archive::archive_operations(&operations).expect("what passed can be archived");
         assert_eq!(archive::decode_operations(&again), Ok(operations));
+    }
+    if let Ok(value) = archive::decode_value(&bytes) {
+        let again = archive::archive_value(&value).expect("what passed can be archived");
+        assert_eq!(archive::decode_value(&again), Ok(value));
     }
     if let Ok(values) = archive::decode_values(&bytes) {
         // Deeper nesting than the limit would end in an overflow of the stack here.

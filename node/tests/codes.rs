@@ -4,6 +4,8 @@
 
 mod support;
 
+use std::path::Path;
+
 use outcrop_flash::device::memory::{Fault, Injection, Operation as Io};
 use outcrop_node::command::keys::KEY_QUEUE_MAX;
 use outcrop_node::options::LimitOptions;
@@ -11,11 +13,13 @@ use outcrop_wire::archive::{archive_bins, archive_operations};
 use outcrop_wire::frame::FrameSplitter;
 use outcrop_wire::hello::{CLOSE_VERSION, STREAM_LANE, STREAM_SCAN, STREAM_SINGLE};
 use outcrop_wire::limits::{
-    BATCH_MAX, BINS_MAX, FORMAT_VERSION, FRAME_BYTES_MAX, LANE_FRAME_BYTES_MAX, SETS_MAX, TTL_SECS_MAX, VALUE_DEPTH_MAX,
+    ARGUMENTS_BYTES_MAX, BATCH_MAX, BINS_MAX, FORMAT_VERSION, FRAME_BYTES_MAX, LANE_FRAME_BYTES_MAX, SETS_MAX,
+    TTL_SECS_MAX, VALUE_DEPTH_MAX,
 };
-use outcrop_wire::request::{BatchItem, ScanRequest};
+use outcrop_wire::request::{BatchItem, CallRequest, ScanRequest};
 use outcrop_wire::{
-    Bin, BinSelection, Bins, Code, Cursor, KeyRef, NamespaceId, Operation, PutMode, RequestBody, Ttl, UserKeyRef, Value,
+    Bin, BinSelection, Bins, Code, Cursor, FunctionPath, KeyRef, NamespaceId, Operation, PutMode, RequestBody, Ttl,
+    UserKeyRef, Value,
 };
 use support::request::{key, payload};
 use support::{Answer, Rig, Settings, frame, stream};
@@ -27,6 +31,8 @@ enum From {
     Request,
     /// By a stream of a real node; a test below.
     Stream,
+    /// By modules, functions and jobs, which need components: tests in files of their own (`tests/functions*.rs`).
+    Functions,
     /// By nothing that we know: what it reports wasn't foreseen.
     Nothing,
 }
@@ -35,8 +41,43 @@ fn reached(code: Code) -> From {
     match code {
         Code::UnsupportedVersion | Code::FrameTooLarge | Code::InvalidCursor | Code::TooManyStreams => From::Stream,
         Code::Internal => From::Nothing,
+        Code::FunctionInputLimit => From::Request,
+        code if (600..700).contains(&(code as u16)) => From::Functions,
         _ => From::Request,
     }
+}
+
+/// Every Rust file below a directory of this crate whose path the filter takes, as one text.
+fn sources(directory: &Path, wanted: &dyn Fn(&Path) -> bool) -> String {
+    let entries = std::fs::read_dir(directory).expect("a directory of this crate");
+    let paths = entries.map(|entry| entry.expect("an entry").path());
+    let texts = paths.map(|path| match path.is_dir() {
+        true => sources(&path, wanted),
+        false if path.extension().is_some_and(|extension| extension == "rs") && wanted(&path) => {
+            std::fs::read_to_string(&path).expect("UTF-8")
+        }
+        false => String::new(),
+    });
+    texts.collect()
+}
+
+/// Catches: a code of functions that the node gives and no test of functions asks for.
+#[test]
+fn every_code_of_functions_that_the_node_gives_has_a_test_that_names_it() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let node = sources(&root.join("src"), &|_| true);
+    assert!(node.contains("Code::NotFound"), "the sources are there");
+    let tests = sources(&root.join("tests"), &|path| {
+        path.components().any(|part| part.as_os_str().to_string_lossy().starts_with("functions"))
+    });
+    let names = |text: &str, code: Code| {
+        let name = format!("Code::{code:?}");
+        let ends = |rest: &str| !rest.starts_with(|c: char| c.is_ascii_alphanumeric());
+        text.match_indices(&name).any(|(at, _)| ends(&text[at + name.len()..]))
+    };
+    let given = Code::ALL.iter().filter(|code| reached(**code) == From::Functions && names(&node, **code));
+    let untested: Vec<_> = given.filter(|code| !names(&tests, **code)).collect();
+    assert_eq!(untested, Vec::<&Code>::new(), "write their tests in tests/functions*.rs");
 }
 
 /// Catches: a code that nobody gets, a code whose request gets another one.
@@ -86,7 +127,8 @@ async fn a_request_gets(code: Code) -> Answer {
         | Code::ValueTooDeep
         | Code::InvalidTtl
         | Code::BatchTooLarge
-        | Code::InvalidRequest => malformed(code).await,
+        | Code::InvalidRequest
+        | Code::FunctionInputLimit => malformed(code).await,
         Code::NamespaceUnknown
         | Code::TooManySets
         | Code::NotFound
@@ -141,6 +183,13 @@ async fn malformed(code: Code) -> Answer {
             let rig = Rig::new(Settings::new()).await;
             assert_eq!(rig.ask(&many).await.code(), Code::BatchTooLarge);
             rig.ask(&RequestBody::Batch { items: Vec::new() }).await
+        }
+        Code::FunctionInputLimit => {
+            let function = FunctionPath { module: "shop", version: None, function: "discount" };
+            let arguments = vec![0; ARGUMENTS_BYTES_MAX + 1];
+            let call =
+                CallRequest { key: key("s", 1), if_generation: None, report: false, function, arguments: &arguments };
+            Rig::new(Settings::new()).await.ask(&RequestBody::Call(call)).await
         }
         _ => Rig::new(Settings::new()).await.ask(&RequestBody::Scan(ScanRequest::default())).await,
     }

@@ -174,6 +174,29 @@ pub fn decode_values(bytes: &[u8]) -> Result<Vec<Value>, ArchiveError> {
     Ok(rkyv::deserialize::<Vec<Value>, Fault>(archived)?)
 }
 
+/// Archives one value, checked for depth and doubled keys: arguments and results of functions, reports, details.
+pub fn archive_value(value: &Value) -> Result<Vec<u8>, ArchiveError> {
+    check_value(value)?;
+    archive(value)
+}
+
+/// Validates one archived value whole: structure, depth, doubled keys.
+pub fn access_value(bytes: &[u8]) -> Result<&ArchivedValue, ArchiveError> {
+    let archived = access::<ArchivedValue>(bytes)?;
+    check_archived(archived, VALUE_DEPTH_MAX)?;
+    Ok(archived)
+}
+
+/// Validates and copies out one value.
+pub fn decode_value(bytes: &[u8]) -> Result<Value, ArchiveError> {
+    to_value(access_value(bytes)?)
+}
+
+/// [`decode_value`], where no bytes at all stand for null (arguments, options).
+pub fn decode_value_or_null(bytes: &[u8]) -> Result<Value, ArchiveError> {
+    if bytes.is_empty() { Ok(Value::Null) } else { decode_value(bytes) }
+}
+
 /// Checks bins against every limit but the size.
 pub fn check_bins(bins: &Bins) -> Result<(), ArchiveError> {
     if bins.bins.len() > BINS_MAX {

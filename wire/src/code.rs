@@ -96,6 +96,42 @@ codes! {
     RecordCorrupt = 502, "record_corrupt", Never, "The record's bytes on the device are damaged.", "Write it again, or restore it from a backup; check the device.";
     DeviceError = 503, "device_error", Backoff, "The device could not be read.", "Retry; check the device and the node's log.";
     Internal = 504, "internal", IfIdempotent, "The node failed in a way that it didn't foresee.", "Report it with the node's log.";
+
+    FunctionUnknown = 600, "function_unknown", Never, "There is no such module, version or function, or the module has no active version.", "Look at `outcrop udf list`; deploy and activate the module.";
+    FunctionFailed = 601, "function_failed", Never, "The function returned a failure of its own; nothing was written.", "Read the message: it is the function's.";
+    FunctionTrapped = 602, "function_trapped", Never, "The function trapped (a panic, an arithmetic error, an access out of bounds); nothing was written.", "Read the backtrace, fix the function, deploy a new version.";
+    FunctionTimeLimit = 603, "function_time_limit", Never, "The function ran longer than its limit of wall time; nothing was written.", "Make it do less at a time, or raise its time limit.";
+    FunctionFuelLimit = 604, "function_fuel_limit", Never, "The function took more instructions than its limit of fuel; nothing was written.", "Make it do less at a time, or raise its fuel limit.";
+    FunctionMemoryLimit = 605, "function_memory_limit", Never, "The function wanted more memory than its limit; nothing was written.", "Make it hold less at a time, or raise its memory limit.";
+    FunctionTableLimit = 606, "function_table_limit", Never, "The function wanted more table elements than its limit; nothing was written.", "Build it without growing tables, or raise the limit.";
+    FunctionStackLimit = 607, "function_stack_limit", Never, "The function's stack overflowed; nothing was written.", "Make it recurse less deeply.";
+    FunctionHostCallLimit = 608, "function_host_call_limit", Never, "The function called the host more often than its limit; nothing was written.", "Read the record at once rather than bin by bin, or raise the limit.";
+    FunctionInputLimit = 609, "function_input_limit", Never, "The arguments or the record are larger than the function's limit of input.", "Send smaller arguments, or raise the limit.";
+    FunctionOutputLimit = 610, "function_output_limit", Never, "The function's result, state or row is larger than its limit of output; nothing was written.", "Return less, or raise the limit.";
+    FunctionConcurrencyLimit = 611, "function_concurrency_limit", Backoff, "As many calls of the module as may be are under way; nothing was done.", "Slow down, retry with back-off, or raise the limit.";
+    FunctionResultInvalid = 612, "function_result_invalid", Never, "The function's result isn't a valid archive or JSON text; nothing was written.", "Build the module with the SDK of this version.";
+    FunctionKindMismatch = 613, "function_kind_mismatch", Never, "The function is of another kind: record functions are called, aggregates and row functions query.", "Use the verb of its kind; `outcrop udf describe` tells it.";
+    FunctionArgumentsInvalid = 614, "function_arguments_invalid", Never, "The arguments aren't a valid archive, or the function doesn't take them.", "Read the message; `outcrop udf describe` tells what it takes.";
+    FunctionReadLimit = 615, "function_read_limit", Never, "The function read more other records, or more of their bytes, than its limit; nothing was written.", "Read fewer records in a call, or raise the limit.";
+    FunctionPaused = 616, "function_paused", Never, "The module is paused; nothing was done.", "Resume it with `outcrop udf resume`.";
+    FunctionCancelled = 617, "function_cancelled", Never, "The caller went away or the node shut down before the function had ended; nothing was written.", "Run it again if its result is still wanted.";
+
+    ModuleUnknown = 620, "module_unknown", Never, "There is no such module or version.", "Look at `outcrop udf list`.";
+    ModuleInvalid = 621, "module_invalid", Never, "The bytes aren't a component of the world `outcrop:udf/module`.", "Build the module with `outcrop udf build`.";
+    ModuleImportRefused = 622, "module_import_refused", Never, "The component imports something that isn't offered; the message names it.", "Build it without WASI or other imports; `outcrop udf build` does.";
+    ModuleTooLarge = 623, "module_too_large", Never, "The component, one of its functions or their number is over the limit.", "Build it for size, split it, or raise the limit.";
+    ModuleCompileFailed = 624, "module_compile_failed", Never, "The component can't be compiled.", "Read the message; build it with `outcrop udf build`.";
+    ModuleCompileLimit = 625, "module_compile_limit", Never, "Compiling the component took more time or memory than its limit.", "Make its functions smaller, or raise the limit.";
+    ModuleDescribeFailed = 626, "module_describe_failed", Never, "The component's `describe` trapped, hit a limit, or said something that can't be.", "Read the message and the backtrace.";
+    ModuleSignature = 627, "module_signature", Never, "The signature is missing, wrong, or by nobody whom the namespace trusts.", "Sign the component with a key that the namespace lists.";
+    ModuleNotReady = 628, "module_not_ready", Backoff, "The module is still being compiled or loaded.", "Retry with back-off.";
+    ModuleExists = 629, "module_exists", Never, "That version is there already with other content.", "Deploy it as another version: a version never changes.";
+    ModulesFull = 630, "modules_full", Never, "There are as many modules, versions or bytes of them as may be.", "Remove versions that nobody uses, or raise the limit.";
+    ModuleActive = 631, "module_active", Never, "The version is active, so that it can't be removed.", "Activate another version or deactivate the module first.";
+
+    JobUnknown = 640, "job_unknown", Never, "There is no such job.", "Look at `outcrop jobs`.";
+    JobsFull = 641, "jobs_full", Backoff, "As many jobs as may be are there already; nothing was done.", "Wait for one to end, or remove jobs that have.";
+    JobState = 642, "job_state", Never, "The job's state doesn't allow it (one that has ended can't be resumed, one that runs can't be removed).", "Look at its state with `outcrop jobs`.";
 }
 
 #[cfg(test)]

@@ -74,6 +74,46 @@ pub const SCAN_FRAME_BYTES: usize = 256 << 10;
 /// Bytes of an error message in a reply; longer ones are cut.
 pub const MESSAGE_BYTES_MAX: usize = 1_024;
 
+/// Bytes of a module's name (at least 1).
+pub const MODULE_NAME_BYTES_MAX: usize = 63;
+
+/// Bytes of a module's version (at least 1).
+pub const MODULE_VERSION_BYTES_MAX: usize = 31;
+
+/// Bytes of a function's name (at least 1).
+pub const FUNCTION_NAME_BYTES_MAX: usize = 63;
+
+/// Bytes of `module@version.function`.
+pub const FUNCTION_PATH_BYTES_MAX: usize =
+    MODULE_NAME_BYTES_MAX + MODULE_VERSION_BYTES_MAX + FUNCTION_NAME_BYTES_MAX + 2;
+
+/// Bytes of a module's component, at most, whatever the configuration allows (a JavaScript or Python guest has 12 to 20 MB).
+pub const MODULE_BYTES_CEILING: usize = 64 << 20;
+
+/// Bytes of one part of a module's upload.
+pub const MODULE_PART_BYTES_MAX: usize = 4 << 20;
+
+/// Functions of one module.
+pub const MODULE_FUNCTIONS_MAX: usize = 256;
+
+/// Archived arguments of a function, at most; the configuration may allow less.
+pub const ARGUMENTS_BYTES_MAX: usize = 7 << 20;
+
+/// Archived result of a function, or one row, at most; the configuration may allow less.
+pub const RESULT_BYTES_MAX: usize = 7 << 20;
+
+/// Bytes of the report behind a result (logs, fuel, time).
+pub const REPORT_BYTES_MAX: usize = 64 << 10;
+
+/// Bytes of the details behind an error's message (backtrace, limit, logs).
+pub const DETAILS_BYTES_MAX: usize = 64 << 10;
+
+/// Keys of one aggregate over a list of keys.
+pub const AGGREGATE_KEYS_MAX: usize = 4_096;
+
+/// Request on a stream whose answer is streamed (scan, rows, aggregate), at most: a stranger may hold several of them.
+pub const QUERY_FRAME_BYTES_MAX: usize = 1 << 20;
+
 /// Longest deadline that a request may carry.
 pub const DEADLINE_MS_MAX: u32 = 10 * 60 * 1_000;
 
@@ -98,6 +138,17 @@ const _: () = {
     assert!(BIN_NAME_BYTES_MAX <= u8::MAX as usize);
     assert!(SET_NAME_BYTES_MAX <= u8::MAX as usize);
     assert!(BATCH_MAX <= u16::MAX as usize);
+    assert!(FUNCTION_PATH_BYTES_MAX <= u8::MAX as usize);
+    assert!(MODULE_PART_BYTES_MAX + 4_096 <= FRAME_BYTES_MAX, "a part must fit a frame");
+    assert!(MODULE_PART_BYTES_MAX <= MODULE_BYTES_CEILING);
+    assert!(ARGUMENTS_BYTES_MAX + KEY_BYTES_MAX + 4_096 <= FRAME_BYTES_MAX, "the largest arguments must fit a frame");
+    assert!(ARGUMENTS_BYTES_MAX >= RECORD_BYTES_DEFAULT, "a function may be handed what a record may hold");
+    assert!(RESULT_BYTES_MAX + REPORT_BYTES_MAX + 4_096 <= FRAME_BYTES_MAX, "the largest result must fit a frame");
+    assert!(SCAN_FRAME_BYTES + RESULT_BYTES_MAX + 4_096 <= FRAME_BYTES_MAX, "the largest row must fit a scan's frame");
+    assert!(MESSAGE_BYTES_MAX + DETAILS_BYTES_MAX + 4_096 <= LANE_FRAME_BYTES_MAX, "an error must fit a lane");
+    assert!(MESSAGE_BYTES_MAX <= u16::MAX as usize);
+    assert!(AGGREGATE_KEYS_MAX <= u16::MAX as usize);
+    assert!(QUERY_FRAME_BYTES_MAX >= LANE_FRAME_BYTES_MAX && QUERY_FRAME_BYTES_MAX <= FRAME_BYTES_MAX);
     // 2^32 - 3 .. 2^32 - 1 are the special values of a TTL on the wire.
     assert!((TTL_SECS_MAX as u64) < u32::MAX as u64 - 8);
 };

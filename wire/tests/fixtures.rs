@@ -8,16 +8,20 @@ mod support;
 use std::path::PathBuf;
 
 use outcrop_wire::archive::{
-    access_bins, archive_bins, archive_operations, archive_values, decode_bins, decode_operations, decode_values,
+    access_bins, archive_bins, archive_operations, archive_value, archive_values, decode_bins, decode_operations,
+    decode_value, decode_values,
 };
 use outcrop_wire::frame::{begin_frame, end_frame};
-use outcrop_wire::reply::{ScanPart, encode_error};
-use outcrop_wire::request::{BatchItem, decode_request, encode_request};
-use outcrop_wire::{
-    BinSelection, Bins, Code, Cursor, Digest, Hello, Key, NamespaceId, NamespaceInfo, PutMode, Reply, ReplyHeader,
-    RequestBody, RequestHeader, StoredHeader, StoredRecord, TraceContext, Ttl, Value, Verb, Welcome,
+use outcrop_wire::reply::{Called, ScanPart, encode_called, encode_error, encode_failure};
+use outcrop_wire::request::{
+    AggregateRequest, BatchItem, CallRequest, JobOperation, JobRequest, ModuleRequest, RowsRequest, Target,
+    decode_request, encode_request,
 };
-use support::{every_bin, every_key, every_operation, every_value, full_scan};
+use outcrop_wire::{
+    BinSelection, Bins, Code, Cursor, Digest, FunctionPath, Hello, Key, NamespaceId, NamespaceInfo, PutMode, Reply,
+    ReplyHeader, RequestBody, RequestHeader, StoredHeader, StoredRecord, TraceContext, Ttl, Value, Verb, Welcome,
+};
+use support::{every_bin, every_key, every_module_operation, every_operation, every_value, full_scan};
 
 fn path(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures").join("v1").join(name)
@@ -108,10 +112,46 @@ fn requests() -> Vec<(&'static str, RequestBody<'static>)> {
     ]
 }
 
+/// An archived value that isn't empty, for arguments and options.
+static ARGUMENTS: std::sync::LazyLock<Vec<u8>> = std::sync::LazyLock::new(|| {
+    let value = Value::Map(vec![("percent".into(), 15.into()), ("tags".into(), vec![Value::from("sale")].into())]);
+    archive_value(&value).expect("within the limits")
+});
+
+fn requests_of_functions() -> Vec<(String, RequestBody<'static>)> {
+    let (key, arguments) = (every_key()[0].1, ARGUMENTS.as_slice());
+    let function = FunctionPath::parse("shop@1.2.0.discount").expect("a path");
+    let call = CallRequest { key, if_generation: Some(7), report: true, function, arguments };
+    let plain = FunctionPath { version: None, ..function };
+    let aggregate = |target| AggregateRequest { function: plain, report: true, target, arguments };
+    let set = Target::Scan { set: Some("people"), partition_first: 1, partition_last: 4_095 };
+    let keys = Target::Keys(every_key().into_iter().map(|(_, key)| key).collect());
+    let scan = outcrop_wire::request::ScanRequest { bins: BinSelection::All, ..full_scan() };
+    let mut bodies = vec![
+        ("call".to_owned(), RequestBody::Call(call)),
+        ("aggregate_set".to_owned(), RequestBody::Aggregate(aggregate(set))),
+        ("aggregate_keys".to_owned(), RequestBody::Aggregate(aggregate(keys))),
+        ("rows".to_owned(), RequestBody::Rows(RowsRequest { function, scan, arguments })),
+    ];
+    bodies.extend(JobOperation::ALL.map(|operation| {
+        (format!("job_{}", operation.name()), RequestBody::Job(JobRequest { operation, options: arguments }))
+    }));
+    bodies.extend(every_module_operation(arguments, 10).into_iter().map(|operation| {
+        let request = ModuleRequest { name: "shop", version: "1.2.0", operation };
+        (format!("module_{}", operation.name()), RequestBody::Module(request))
+    }));
+    bodies
+}
+
+fn all_requests() -> Vec<(String, RequestBody<'static>)> {
+    let first = requests().into_iter().map(|(name, body)| (name.to_owned(), body));
+    first.chain(requests_of_functions()).collect()
+}
+
 #[test]
 fn requests_of_every_verb_are_read_back() {
     let traced = TraceContext { trace_id: *b"0123456789abcdef", span_id: *b"01234567", flags: 1 };
-    for (place, (name, body)) in requests().into_iter().enumerate() {
+    for (place, (name, body)) in all_requests().into_iter().enumerate() {
         let header = RequestHeader {
             request_id: 0x0102_0304,
             verb: body.verb(),
@@ -126,7 +166,7 @@ fn requests_of_every_verb_are_read_back() {
     }
     let operations = archive_operations(&every_operation()).expect("within the limits");
     assert_eq!(decode_operations(&operations), Ok(every_operation()));
-    let verbs: std::collections::HashSet<_> = requests().into_iter().map(|(_, body)| body.verb()).collect();
+    let verbs: std::collections::HashSet<_> = all_requests().into_iter().map(|(_, body)| body.verb()).collect();
     assert_eq!(verbs.len(), Verb::ALL.len(), "a fixture for each verb");
 }
 
@@ -195,6 +235,32 @@ fn replies_of_every_verb_are_read_back() {
     let committed = fixture("reply_error.bin", &bytes);
     let reply = Reply::parse(&committed).expect("a reply");
     assert_eq!((reply.header.code, reply.message().as_str()), (Code::StopWrites, "shop: 1% free"));
+}
+
+#[test]
+fn replies_of_functions_are_read_back() {
+    let report = Value::Map(vec![("fuel".into(), 1_234.into()), ("module".into(), "shop".into())]);
+    let report = archive_value(&report).expect("within the limits");
+    let header = ReplyHeader {
+        generation: 3,
+        epoch: 5,
+        sequence: 1 << 40,
+        ..ReplyHeader::new(0x0102_0304, Verb::Call, Code::Ok)
+    };
+    let called = Called { result: &ARGUMENTS, report: &report };
+    let mut bytes = Vec::new();
+    encode_called(&header, called, &mut bytes);
+    let committed = fixture("reply_call.bin", &bytes);
+    let reply = Reply::parse(&committed).expect("a reply");
+    assert_eq!((reply.header, Called::parse(reply.body)), (header, Ok(called)));
+    let trapped = ReplyHeader::new(1, Verb::Call, Code::FunctionTrapped);
+    let mut bytes = Vec::new();
+    encode_failure(&trapped, "shop@1.2.0.discount: integer divide by zero", &report, &mut bytes);
+    let committed = fixture("reply_failure.bin", &bytes);
+    let reply = Reply::parse(&committed).expect("a reply");
+    assert_eq!(reply.message(), "shop@1.2.0.discount: integer divide by zero");
+    let details = reply.details().expect("flagged").expect("well formed");
+    assert_eq!(decode_value(details.details).expect("valid").get(&"fuel".into()), Some(&1_234.into()));
 }
 
 #[test]

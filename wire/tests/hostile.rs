@@ -6,9 +6,11 @@ use outcrop_wire::archive::{
     ArchiveError, access_bins, archive_bins, archive_operations, check_bins, decode_bins, decode_operations,
     decode_values,
 };
-use outcrop_wire::limits::{BINS_MAX, OPERATIONS_MAX, RECORD_BYTES_CEILING, VALUE_DEPTH_MAX};
+use outcrop_wire::limits::{
+    ARGUMENTS_BYTES_MAX, BINS_MAX, MODULE_PART_BYTES_MAX, OPERATIONS_MAX, RECORD_BYTES_CEILING, VALUE_DEPTH_MAX,
+};
 use outcrop_wire::request::{RequestError, decode_request};
-use outcrop_wire::{Bin, Bins, Key, KeyError, MapKey, Operation, Value};
+use outcrop_wire::{Bin, Bins, Key, KeyError, MapKey, NameError, Operation, Value};
 
 /// An archive by rkyv alone, without this crate's checks: what a hostile client may send.
 fn unchecked(bins: &Bins) -> Vec<u8> {
@@ -203,4 +205,67 @@ fn requests_that_lie_are_refused_by_name() {
     let inner = [&1_u16.to_le_bytes()[..], &3_u32.to_le_bytes(), &[7, 0, 0]].concat();
     let batch = [&[7, 0, 0, 0, 0, 0, 0, 0][..], &inner].concat();
     assert!(matches!(decode_request(&frame(&batch)), Err(RequestError::Batch(_))));
+}
+
+#[test]
+fn requests_about_functions_that_lie_are_refused_by_name() {
+    let frame = |verb: u8, body: &[u8]| [&7_u32.to_le_bytes()[..], &[verb, 0, 0, 0, 0, 0, 0, 0], body].concat();
+    let refused = |verb: u8, body: &[u8]| decode_request(&frame(verb, body)).expect_err("it lies");
+    let text = |text: &str| [&[text.len() as u8][..], text.as_bytes()].concat();
+    // A call: integer key 1 of set "s", flags, generation, path.
+    let call = |flags: u8, path: &str| {
+        let mut body = vec![0, 1, 8, 0, b's'];
+        body.extend_from_slice(&1_i64.to_le_bytes());
+        [&body[..], &[flags, 0, 0, 0, 0], &text(path)].concat()
+    };
+    assert!(decode_request(&frame(11, &call(0, "m.f"))).is_ok());
+    assert!(matches!(refused(11, &call(4, "m.f")), RequestError::Field { field: "call flags", value: 4 }));
+    assert!(matches!(refused(11, &call(0, "mf")), RequestError::Name(NameError::Path(_))));
+    assert!(matches!(refused(11, &call(0, "M.f")), RequestError::Name(NameError::Module(_))));
+    let large = [&call(0, "m.f")[..], &vec![0; ARGUMENTS_BYTES_MAX + 1]].concat();
+    assert_eq!(refused(11, &large), RequestError::Arguments(ARGUMENTS_BYTES_MAX + 1));
+    // An aggregate over 4,096 keys that has none takes no memory for them; one over 4,097 is refused.
+    let keys = |count: u16| [&text("m.f")[..], &[0, 1], &count.to_le_bytes()].concat();
+    assert!(matches!(refused(12, &keys(4_096)), RequestError::Malformed(_) | RequestError::Key(_)));
+    assert!(matches!(refused(12, &keys(4_097)), RequestError::Field { field: "number of keys", .. }));
+    assert!(matches!(
+        refused(12, &[&text("m.f")[..], &[1]].concat()),
+        RequestError::Field { field: "aggregate flags", .. }
+    ));
+    assert!(matches!(refused(12, &[&text("m.f")[..], &[0, 2]].concat()), RequestError::Field { field: "target", .. }));
+    assert!(matches!(refused(13, &[&text("m.f")[..], &[2]].concat()), RequestError::Field { field: "rows flags", .. }));
+    // Parts of a module outside of the whole, empty, too large.
+    let part = |total: u64, offset: u64, bytes: &[u8]| {
+        let numbers = [total.to_le_bytes(), offset.to_le_bytes()].concat();
+        [&[1][..], &text("m"), &text("1"), &numbers, &[0; 32], bytes].concat()
+    };
+    assert!(decode_request(&frame(14, &part(3, 2, b"x"))).is_ok());
+    for (total, offset) in [(2, 2), (u64::MAX, u64::MAX), (0, 0)] {
+        assert!(matches!(refused(14, &part(total, offset, b"x")), RequestError::Field { field: "offset", .. }));
+    }
+    assert!(matches!(refused(14, &part(3, 2, b"")), RequestError::Field { field: "part bytes", value: 0 }));
+    let large = vec![0; MODULE_PART_BYTES_MAX + 1];
+    assert!(matches!(refused(14, &part(u64::MAX, 2, &large)), RequestError::Field { field: "part bytes", .. }));
+    for operation in [0, 14, 255] {
+        let body = [&[operation][..], &text("m"), &text("1")].concat();
+        assert!(matches!(refused(14, &body), RequestError::Field { field: "module operation", .. }));
+    }
+    // Activating needs both names, listing neither; what takes no payload has none.
+    assert!(matches!(
+        refused(14, &[&[3][..], &text("m"), &text("")].concat()),
+        RequestError::Name(NameError::Version(_))
+    ));
+    assert!(matches!(
+        refused(14, &[&[3][..], &text(""), &text("1")].concat()),
+        RequestError::Name(NameError::Module(_))
+    ));
+    assert!(decode_request(&frame(14, &[7, 0, 0])).is_ok());
+    assert_eq!(refused(14, &[7, 0, 0, 9]), RequestError::Trailing(1));
+    assert!(matches!(refused(15, &[8]), RequestError::Field { field: "job operation", value: 8 }));
+    // Of these only a call may be in a batch.
+    for (verb, body) in [(12, keys(0)), (14, vec![7, 0, 0]), (15, vec![2])] {
+        let item = [&[verb, 0, 0][..], &body].concat();
+        let batch = [&1_u16.to_le_bytes()[..], &(item.len() as u32).to_le_bytes(), &item].concat();
+        assert!(matches!(refused(7, &batch), RequestError::Batch(_)), "{verb}");
+    }
 }

@@ -3,11 +3,11 @@
 mod support;
 
 use outcrop_wire::archive::{
-    access_bins, archive_bins, archive_operations, archive_unnamed, archive_values, decode_bins, decode_operations,
-    decode_values,
+    access_bins, access_value, archive_bins, archive_operations, archive_unnamed, archive_value, archive_values,
+    decode_bins, decode_operations, decode_value, decode_value_or_null, decode_values,
 };
-use outcrop_wire::reply::{ScanPart, encode_error};
-use outcrop_wire::request::{decode_request, encode_request, peek_request_id};
+use outcrop_wire::reply::{Called, Details, ScanPart, encode_called, encode_error, encode_failure};
+use outcrop_wire::request::{decode_request, encode_request, peek_key, peek_request_id};
 use outcrop_wire::{
     Bins, Code, Hello, NamespaceId, Operation, Reply, ReplyHeader, RequestHeader, StoredHeader, StoredRecord,
     TraceContext, Value, Verb, Welcome,
@@ -32,6 +32,8 @@ fn read_as_everything(bytes: &[u8]) {
     let _ = peek_request_id(bytes);
     if let Ok(reply) = Reply::parse(bytes) {
         let _ = reply.message();
+        let _ = reply.details();
+        let _ = Called::parse(reply.body);
         let _ = reply.batch_items();
     }
     if let Ok(part) = ScanPart::parse(bytes) {
@@ -47,6 +49,11 @@ fn read_as_everything(bytes: &[u8]) {
     let _ = decode_bins(bytes);
     let _ = decode_operations(bytes);
     let _ = decode_values(bytes);
+    let _ = access_value(bytes);
+    let _ = decode_value_or_null(bytes);
+    let _ = peek_key(bytes);
+    let _ = Called::parse(bytes);
+    let _ = Details::parse(bytes);
 }
 
 proptest! {
@@ -59,6 +66,7 @@ proptest! {
             let mut bytes = Vec::new();
             encode_request(&header, &body, &mut bytes);
             prop_assert_eq!(peek_request_id(&bytes), Some(id));
+            prop_assert_eq!(peek_key(&bytes).is_some(), body.verb().of_one_record());
             prop_assert_eq!(decode_request(&bytes), Ok((header, body)));
         }
     }
@@ -79,9 +87,10 @@ proptest! {
 
     #[test]
     fn replies(id in any::<u32>(), code in 0..Code::ALL.len(), verb in 0..Verb::ALL.len(), generation in any::<u32>(),
-               epoch in any::<u64>(), sequence in any::<u64>(), body in vec(any::<u8>(), 0..300)) {
+               epoch in any::<u64>(), sequence in any::<u64>(), details in any::<bool>(),
+               body in vec(any::<u8>(), 0..300)) {
         let (code, verb) = (Code::ALL[code], Verb::ALL[verb]);
-        let header = ReplyHeader { request_id: id, code, verb, generation, epoch, sequence };
+        let header = ReplyHeader { request_id: id, code, verb, generation, epoch, sequence, details };
         let mut bytes = Vec::new();
         header.encode(&mut bytes);
         bytes.extend_from_slice(&body);
@@ -95,6 +104,28 @@ proptest! {
         let reply = Reply::parse(&bytes).expect("a reply");
         prop_assert!(text.starts_with(&reply.message()));
         prop_assert!(text.len() - reply.body.len() == 0 || reply.body.len() > 1_020);
+    }
+
+    #[test]
+    fn replies_of_functions(result in values(), report in values(), text in "\\PC{0,300}", id in any::<u32>()) {
+        let (result, report) = (archive_value(&result).expect("archives"), archive_value(&report).expect("archives"));
+        let called = Called { result: &result, report: &report };
+        let mut bytes = Vec::new();
+        encode_called(&ReplyHeader::new(id, Verb::Call, Code::Ok), called, &mut bytes);
+        prop_assert_eq!(Called::parse(Reply::parse(&bytes).expect("a reply").body), Ok(called));
+        bytes.clear();
+        encode_failure(&ReplyHeader::new(id, Verb::Call, Code::FunctionFailed), &text, &report, &mut bytes);
+        let reply = Reply::parse(&bytes).expect("a reply");
+        prop_assert_eq!(reply.message(), text.clone());
+        let details = Details { message: text.as_bytes(), details: &report };
+        prop_assert_eq!(reply.details(), Some(Ok(details)));
+    }
+
+    #[test]
+    fn single_values(value in values(), shift in 0_usize..16) {
+        let mut moved = vec![0xee; shift];
+        moved.extend_from_slice(&archive_value(&value).expect("within the limits"));
+        prop_assert_eq!(decode_value(&moved[shift..]), Ok(value));
     }
 
     #[test]

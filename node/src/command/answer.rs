@@ -77,12 +77,10 @@ pub fn refuse(request_id: u32, verb: Verb, namespace: u16, error: &CommandError,
 /// Appends the answer to a write: its header and the expiry that holds now.
 pub fn committed(request_id: u32, verb: Verb, namespace: u16, done: &Committed, out: &mut Vec<u8>) -> Now {
     let header = ReplyHeader {
-        request_id,
-        code: Code::Ok,
-        verb,
         generation: done.generation,
         epoch: done.epoch,
         sequence: done.sequence,
+        ..ReplyHeader::new(request_id, verb, Code::Ok)
     };
     header.encode(out);
     out.extend_from_slice(&done.expiry_secs.to_le_bytes());
@@ -95,12 +93,10 @@ pub fn committed(request_id: u32, verb: Verb, namespace: u16, done: &Committed, 
 pub fn record_header(request_id: u32, verb: Verb, stored: &[u8]) -> ReplyHeader {
     let field = |at: usize| stored.get(at..at + 8).and_then(|b| b.try_into().ok()).map_or(0, u64::from_le_bytes);
     ReplyHeader {
-        request_id,
-        code: Code::Ok,
-        verb,
         generation: (field(12) & 0xFFFF_FFFF) as u32,
         epoch: field(16),
         sequence: field(24),
+        ..ReplyHeader::new(request_id, verb, Code::Ok)
     }
 }
 

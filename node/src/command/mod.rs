@@ -158,7 +158,17 @@ pub fn execute_now(
         RequestBody::Batch { .. } | RequestBody::Scan(_) | RequestBody::Truncate { .. } | RequestBody::Info { .. } => {
             Now::Later
         }
+        RequestBody::Call(_)
+        | RequestBody::Aggregate(_)
+        | RequestBody::Rows(_)
+        | RequestBody::Module(_)
+        | RequestBody::Job(_) => refusal(&no_functions(header.verb), out),
     }
+}
+
+/// The answer to every verb about functions.
+fn no_functions(verb: Verb) -> CommandError {
+    CommandError::new(Code::InvalidRequest, format!("{}: this node offers no functions", verb.name()))
 }
 
 /// Carries out a request that has to wait for something.
@@ -229,6 +239,11 @@ async fn run(context: &Arc<Context>, header: &RequestHeader, body: RequestBody<'
         }
         RequestBody::Exists { key } => get::exists_now(&request, *key, &mut content),
         RequestBody::Batch { .. } | RequestBody::Scan(_) | RequestBody::Info { .. } => Now::Later,
+        RequestBody::Call(_)
+        | RequestBody::Aggregate(_)
+        | RequestBody::Rows(_)
+        | RequestBody::Module(_)
+        | RequestBody::Job(_) => return Err(no_functions(header.verb)),
     };
     match now {
         Now::Done { code, wait } => Ok(Finished::small(code, content, wait)),

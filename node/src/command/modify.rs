@@ -234,12 +234,10 @@ fn answer(request: &Request<'_>, verb: Verb, done: Changed, out: &mut Vec<u8>) -
         Changed::Committed(done, None) => committed(request.id, verb, namespace, &done, out),
         Changed::Committed(done, Some(results)) => {
             let header = ReplyHeader {
-                request_id: request.id,
-                code: Code::Ok,
-                verb,
                 generation: done.generation,
                 epoch: done.epoch,
                 sequence: done.sequence,
+                ..ReplyHeader::new(request.id, verb, Code::Ok)
             };
             header.encode(out);
             out.extend_from_slice(&results);

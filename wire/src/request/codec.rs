@@ -1,5 +1,6 @@
 //! Requests as bytes: the frame's content in both directions, every length checked before it is believed.
 
+use super::function_codec as functions;
 use super::{BatchItem, BinSelection, PutMode, RequestBody, RequestError, RequestHeader, ScanRequest, Ttl, Verb};
 use crate::cursor::Cursor;
 use crate::hello::NamespaceId;
@@ -41,6 +42,12 @@ pub fn peek_request_id(frame: &[u8]) -> Option<u32> {
     Reader::new(frame).u32("request id").ok()
 }
 
+/// Whether a frame carries a trace context; a cheap look at one bit of what may be malformed.
+#[inline]
+pub fn carries_trace(frame: &[u8]) -> bool {
+    frame.get(5).is_some_and(|flags| flags & FLAG_TRACE != 0)
+}
+
 /// The header of a frame, without its body; `None` if it is malformed.
 pub fn peek_header(frame: &[u8]) -> Option<RequestHeader> {
     decode_header(frame).ok().map(|(header, _)| header)
@@ -50,10 +57,8 @@ pub fn peek_header(frame: &[u8]) -> Option<RequestHeader> {
 pub fn peek_key(frame: &[u8]) -> Option<(Verb, NamespaceId, KeyRef<'_>)> {
     let (header, mut reader) = decode_header(frame).ok()?;
     match header.verb {
-        Verb::Get | Verb::Exists | Verb::Put | Verb::Delete | Verb::Touch | Verb::Operate => {
-            Some((header.verb, header.namespace, KeyRef::decode(&mut reader).ok()?))
-        }
-        Verb::Batch | Verb::Scan | Verb::Truncate | Verb::Info => None,
+        verb if verb.of_one_record() => Some((verb, header.namespace, KeyRef::decode(&mut reader).ok()?)),
+        _ => None,
     }
 }
 
@@ -170,20 +175,25 @@ fn encode_body(body: &RequestBody<'_>, out: &mut Vec<u8>) {
         RequestBody::Scan(scan) => encode_scan(scan, out),
         RequestBody::Truncate { set } => encode_text(set, out),
         RequestBody::Info { topic } => encode_text(topic, out),
+        RequestBody::Call(call) => functions::encode_call(call, out),
+        RequestBody::Aggregate(aggregate) => functions::encode_aggregate(aggregate, out),
+        RequestBody::Rows(rows) => functions::encode_rows(rows, out),
+        RequestBody::Module(module) => functions::encode_module(module, out),
+        RequestBody::Job(job) => functions::encode_job(job, out),
     }
 }
 
-fn encode_text(text: &str, out: &mut Vec<u8>) {
+pub(super) fn encode_text(text: &str, out: &mut Vec<u8>) {
     out.push(text.len().min(255) as u8);
     out.extend_from_slice(&text.as_bytes()[..text.len().min(255)]);
 }
 
-fn decode_text<'a>(reader: &mut Reader<'a>, field: &'static str) -> Result<&'a str, RequestError> {
+pub(super) fn decode_text<'a>(reader: &mut Reader<'a>, field: &'static str) -> Result<&'a str, RequestError> {
     let len = reader.u8(field)?;
     Ok(reader.text(len.into(), field)?)
 }
 
-fn encode_scan(scan: &ScanRequest<'_>, out: &mut Vec<u8>) {
+pub(super) fn encode_scan(scan: &ScanRequest<'_>, out: &mut Vec<u8>) {
     encode_text(scan.set.unwrap_or(""), out);
     out.extend_from_slice(&scan.partition_first.to_le_bytes());
     out.extend_from_slice(&scan.partition_last.to_le_bytes());
@@ -196,17 +206,13 @@ fn encode_scan(scan: &ScanRequest<'_>, out: &mut Vec<u8>) {
     encode_bins(&scan.bins, out);
 }
 
-fn decode_scan<'a>(reader: &mut Reader<'a>) -> Result<ScanRequest<'a>, RequestError> {
+pub(super) fn decode_scan<'a>(reader: &mut Reader<'a>) -> Result<ScanRequest<'a>, RequestError> {
     let set = decode_text(reader, "set")?;
     let set = if set.is_empty() { None } else { Some(set) };
     if let Some(set) = set {
         check_set_name(set)?;
     }
-    let partition_first = reader.u16("first partition")?;
-    let partition_last = reader.u16("last partition")?;
-    if usize::from(partition_last) >= PARTITIONS || partition_first > partition_last {
-        return Err(RequestError::Field { field: "partition_last", value: partition_last.into() });
-    }
+    let (partition_first, partition_last) = decode_partitions(reader)?;
     let records_per_sec = reader.u32("records per second")?;
     let limit = reader.u64("limit")?;
     let cursor = match reader.u8("cursor flag")? {
@@ -216,6 +222,15 @@ fn decode_scan<'a>(reader: &mut Reader<'a>) -> Result<ScanRequest<'a>, RequestEr
     };
     let bins = decode_bins(reader)?;
     Ok(ScanRequest { set, partition_first, partition_last, bins, cursor, records_per_sec, limit })
+}
+
+pub(super) fn decode_partitions(reader: &mut Reader<'_>) -> Result<(u16, u16), RequestError> {
+    let first = reader.u16("first partition")?;
+    let last = reader.u16("last partition")?;
+    if usize::from(last) >= PARTITIONS || first > last {
+        return Err(RequestError::Field { field: "partition_last", value: last.into() });
+    }
+    Ok((first, last))
 }
 
 fn decode_body<'a>(verb: Verb, reader: &mut Reader<'a>, alone: bool) -> Result<RequestBody<'a>, RequestError> {
@@ -244,6 +259,7 @@ fn decode_body<'a>(verb: Verb, reader: &mut Reader<'a>, alone: bool) -> Result<R
             ttl: Ttl::decode(reader.u32("ttl")?)?,
             operations: rest(reader)?,
         },
+        Verb::Call => RequestBody::Call(functions::decode_call(reader)?),
         Verb::Batch if alone => RequestBody::Batch { items: decode_batch(reader)? },
         Verb::Scan if alone => RequestBody::Scan(decode_scan(reader)?),
         Verb::Truncate if alone => {
@@ -252,7 +268,11 @@ fn decode_body<'a>(verb: Verb, reader: &mut Reader<'a>, alone: bool) -> Result<R
             RequestBody::Truncate { set }
         }
         Verb::Info if alone => RequestBody::Info { topic: decode_text(reader, "topic")? },
-        Verb::Batch | Verb::Scan | Verb::Truncate | Verb::Info => {
+        Verb::Aggregate if alone => RequestBody::Aggregate(functions::decode_aggregate(reader)?),
+        Verb::Rows if alone => RequestBody::Rows(functions::decode_rows(reader)?),
+        Verb::Module if alone => RequestBody::Module(functions::decode_module(reader)?),
+        Verb::Job if alone => RequestBody::Job(functions::decode_job(reader)?),
+        _ => {
             return Err(RequestError::Batch(format!("{} can't be in a batch", verb.name())));
         }
     })

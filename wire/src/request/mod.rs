@@ -6,13 +6,20 @@
 use thiserror::Error;
 
 mod codec;
+mod function_codec;
+mod functions;
 
-pub use codec::{decode_request, encode_request, peek_header, peek_key, peek_request_id};
+pub use codec::{carries_trace, decode_request, encode_request, peek_header, peek_key, peek_request_id};
+
+pub use functions::{
+    AggregateRequest, CallRequest, JobOperation, JobRequest, ModuleOperation, ModuleRequest, RowsRequest, Target,
+};
 
 use crate::cursor::Cursor;
+use crate::function::NameError;
 use crate::hello::NamespaceId;
 use crate::key::{KeyError, KeyRef};
-use crate::limits::{BATCH_MAX, BIN_NAME_BYTES_MAX, PARTITIONS, TTL_SECS_MAX};
+use crate::limits::{ARGUMENTS_BYTES_MAX, BATCH_MAX, BIN_NAME_BYTES_MAX, PARTITIONS, TTL_SECS_MAX};
 use crate::reader::ReadError;
 use crate::trace::TraceContext;
 
@@ -46,8 +53,14 @@ pub enum RequestError {
     #[error("a bin name has at most {BIN_NAME_BYTES_MAX} bytes, this one has {0}")]
     BinName(usize),
     /// A batch of none, of too many, or with a request that can't be in one.
-    #[error("a batch takes 1 to {BATCH_MAX} requests of get, put, delete, exists, touch or operate: {0}")]
+    #[error("a batch takes 1 to {BATCH_MAX} requests of get, put, delete, exists, touch, operate or call: {0}")]
     Batch(String),
+    /// A module, version or function has a name that can't be one.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// Arguments over the limit.
+    #[error("arguments have at most {ARGUMENTS_BYTES_MAX} bytes, these have {0}")]
+    Arguments(usize),
 }
 
 /// What a request asks for.
@@ -74,11 +87,21 @@ pub enum Verb {
     Truncate = 9,
     /// Statistics as JSON.
     Info = 10,
+    /// A function on one record.
+    Call = 11,
+    /// A function over many records, with one result.
+    Aggregate = 12,
+    /// A function that makes rows of a scan's records.
+    Rows = 13,
+    /// Upload, activate, describe … a module of functions.
+    Module = 14,
+    /// Start, watch, end a function's job over a set.
+    Job = 15,
 }
 
 impl Verb {
     /// Every verb.
-    pub const ALL: [Verb; 10] = [
+    pub const ALL: [Verb; 15] = [
         Verb::Get,
         Verb::Exists,
         Verb::Put,
@@ -89,6 +112,11 @@ impl Verb {
         Verb::Scan,
         Verb::Truncate,
         Verb::Info,
+        Verb::Call,
+        Verb::Aggregate,
+        Verb::Rows,
+        Verb::Module,
+        Verb::Job,
     ];
 
     /// The verb of a number.
@@ -109,12 +137,22 @@ impl Verb {
             Verb::Scan => "scan",
             Verb::Truncate => "truncate",
             Verb::Info => "info",
+            Verb::Call => "call",
+            Verb::Aggregate => "aggregate",
+            Verb::Rows => "rows",
+            Verb::Module => "module",
+            Verb::Job => "job",
         }
     }
 
-    /// Whether it may change a record, so that a lost reply leaves its fate unknown.
+    /// Whether it may change something, so that a lost reply leaves its fate unknown.
     pub fn writes(self) -> bool {
-        matches!(self, Verb::Put | Verb::Delete | Verb::Touch | Verb::Operate | Verb::Batch | Verb::Truncate)
+        !matches!(self, Verb::Get | Verb::Exists | Verb::Scan | Verb::Info | Verb::Aggregate | Verb::Rows)
+    }
+
+    /// Whether it is about one record, whose key stands first in its body; such requests may be in a batch.
+    pub fn of_one_record(self) -> bool {
+        matches!(self, Verb::Get | Verb::Exists | Verb::Put | Verb::Delete | Verb::Touch | Verb::Operate | Verb::Call)
     }
 }
 
@@ -328,6 +366,16 @@ pub enum RequestBody<'a> {
         /// `""` for everything, else a part by name.
         topic: &'a str,
     },
+    /// A function on one record.
+    Call(CallRequest<'a>),
+    /// A function over many records, with one result.
+    Aggregate(AggregateRequest<'a>),
+    /// A function that makes rows of a scan's records.
+    Rows(RowsRequest<'a>),
+    /// Something about a module.
+    Module(ModuleRequest<'a>),
+    /// Something about background jobs.
+    Job(JobRequest<'a>),
 }
 
 impl RequestBody<'_> {
@@ -340,9 +388,15 @@ impl RequestBody<'_> {
             | RequestBody::Delete { key, .. }
             | RequestBody::Touch { key, .. }
             | RequestBody::Operate { key, .. } => Some(key.set),
+            RequestBody::Call(call) => Some(call.key.set),
             RequestBody::Scan(scan) => scan.set,
+            RequestBody::Aggregate(AggregateRequest { target: Target::Scan { set, .. }, .. }) => *set,
+            RequestBody::Aggregate(AggregateRequest { target: Target::Keys(keys), .. }) => {
+                keys.first().map(|key| key.set)
+            }
+            RequestBody::Rows(rows) => rows.scan.set,
             RequestBody::Truncate { set } => Some(set),
-            RequestBody::Batch { .. } | RequestBody::Info { .. } => None,
+            RequestBody::Batch { .. } | RequestBody::Info { .. } | RequestBody::Module(_) | RequestBody::Job(_) => None,
         }
     }
 
@@ -359,6 +413,11 @@ impl RequestBody<'_> {
             RequestBody::Scan(_) => Verb::Scan,
             RequestBody::Truncate { .. } => Verb::Truncate,
             RequestBody::Info { .. } => Verb::Info,
+            RequestBody::Call(_) => Verb::Call,
+            RequestBody::Aggregate(_) => Verb::Aggregate,
+            RequestBody::Rows(_) => Verb::Rows,
+            RequestBody::Module(_) => Verb::Module,
+            RequestBody::Job(_) => Verb::Job,
         }
     }
 }

@@ -1,9 +1,13 @@
 //! What the tests of the format share: values of every kind, and requests of every verb.
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
-use outcrop_wire::request::ScanRequest;
+use outcrop_wire::request::{
+    AggregateRequest, CallRequest, JobOperation, JobRequest, ModuleOperation, ModuleRequest, RowsRequest, ScanRequest,
+    Target,
+};
 use outcrop_wire::{
-    BinSelection, Bins, Cursor, KeyRef, MapKey, NamespaceId, Operation, PutMode, RequestBody, Ttl, UserKeyRef, Value,
+    BinSelection, Bins, Cursor, FunctionPath, KeyRef, MapKey, NamespaceId, Operation, PutMode, RequestBody, Ttl,
+    UserKeyRef, Value,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -94,6 +98,27 @@ pub fn full_scan() -> ScanRequest<'static> {
     }
 }
 
+/// Every operation on a module.
+pub fn every_module_operation(archive: &[u8], offset: u64) -> Vec<ModuleOperation<'_>> {
+    let bytes = if archive.is_empty() { &[7] } else { archive };
+    let offset = offset >> 1;
+    vec![
+        ModuleOperation::UploadPart { total_bytes: offset + bytes.len() as u64, offset, hash: [9; 32], bytes },
+        ModuleOperation::Sign { signature: [1; 64], public_key: [2; 32] },
+        ModuleOperation::Activate,
+        ModuleOperation::Rollback,
+        ModuleOperation::Deactivate,
+        ModuleOperation::Remove,
+        ModuleOperation::List,
+        ModuleOperation::Describe,
+        ModuleOperation::Stats,
+        ModuleOperation::Logs { options: archive },
+        ModuleOperation::Pause,
+        ModuleOperation::Resume,
+        ModuleOperation::SetLimits { limits: archive },
+    ]
+}
+
 pub fn user_keys() -> impl Strategy<Value = outcrop_wire::UserKey> {
     prop_oneof![
         any::<i64>().prop_map(outcrop_wire::UserKey::Int),
@@ -171,16 +196,39 @@ pub struct Parts {
     pub cursor: Option<[u64; 4]>,
     pub partitions: (u16, u16),
     pub numbers: (u32, u64),
+    pub module: String,
+    pub version: Option<String>,
+    pub function: String,
 }
 
 pub fn parts() -> impl Strategy<Value = Parts> {
     let record = (sets(), user_keys(), modes(), any::<Option<u32>>(), ttls(), vec(any::<u8>(), 0..200));
     let names = proptest::option::of(vec("\\PC{0,20}", 0..5));
     let scan = (any::<Option<[u64; 4]>>(), 0..4_096_u16, 0..4_096_u16, any::<(u32, u64)>());
-    (record, names, scan).prop_map(|((set, user_key, mode, if_generation, ttl, archive), names, scan)| {
+    let function = (
+        "[a-z][a-z0-9_-]{0,62}",
+        proptest::option::of("[A-Za-z0-9][A-Za-z0-9._+-]{0,30}"),
+        "[A-Za-z_][A-Za-z0-9_-]{0,62}",
+    );
+    (record, names, scan, function).prop_map(|(record, names, scan, (module, version, function))| {
+        let (set, user_key, mode, if_generation, ttl, archive) = record;
         let (cursor, a, b, numbers) = scan;
         let partitions = (a.min(b), a.max(b));
-        Parts { set, user_key, mode, if_generation, ttl, archive, names, cursor, partitions, numbers }
+        Parts {
+            set,
+            user_key,
+            mode,
+            if_generation,
+            ttl,
+            archive,
+            names,
+            cursor,
+            partitions,
+            numbers,
+            module,
+            version,
+            function,
+        }
     })
 }
 
@@ -208,16 +256,26 @@ impl Parts {
             RequestBody::Delete { key, if_generation },
             RequestBody::Touch { key, if_generation, ttl },
             RequestBody::Operate { key, if_generation, ttl, operations: archive },
+            RequestBody::Call(CallRequest {
+                key,
+                if_generation,
+                report: self.report(),
+                function: self.path(),
+                arguments: archive,
+            }),
         ]
     }
 
-    /// The request of each verb.
-    pub fn bodies(&self) -> Vec<RequestBody<'_>> {
-        let items = self.single_bodies().into_iter().enumerate();
-        let item = |(place, body)| outcrop_wire::request::BatchItem { namespace: NamespaceId(place as u16), body };
-        let mut bodies = self.single_bodies();
-        bodies.push(RequestBody::Batch { items: items.map(item).collect() });
-        bodies.push(RequestBody::Scan(ScanRequest {
+    fn report(&self) -> bool {
+        self.numbers.0.is_multiple_of(2)
+    }
+
+    fn path(&self) -> FunctionPath<'_> {
+        FunctionPath { module: &self.module, version: self.version.as_deref(), function: &self.function }
+    }
+
+    fn scan(&self) -> ScanRequest<'_> {
+        ScanRequest {
             set: self.mode.eq(&PutMode::Upsert).then_some(self.set.as_str()),
             partition_first: self.partitions.0,
             partition_last: self.partitions.1,
@@ -230,9 +288,46 @@ impl Parts {
             }),
             records_per_sec: self.numbers.0,
             limit: self.numbers.1,
-        }));
+        }
+    }
+
+    /// The requests about functions that aren't about one record.
+    fn function_bodies(&self) -> Vec<RequestBody<'_>> {
+        let Parts { archive: arguments, partitions: (partition_first, partition_last), .. } = self;
+        let scan = self.scan();
+        let ranges = Target::Scan { set: scan.set, partition_first: *partition_first, partition_last: *partition_last };
+        let keys = Target::Keys(vec![self.key(); usize::from(self.partitions.0 % 5)]);
+        let (function, report) = (self.path(), self.report());
+        let aggregate = |target| RequestBody::Aggregate(AggregateRequest { function, report, target, arguments });
+        let mut bodies = vec![
+            aggregate(ranges),
+            aggregate(keys),
+            RequestBody::Rows(RowsRequest {
+                function,
+                scan: ScanRequest { bins: BinSelection::All, ..scan },
+                arguments,
+            }),
+        ];
+        let jobs = JobOperation::ALL.into_iter();
+        bodies.extend(jobs.map(|operation| RequestBody::Job(JobRequest { operation, options: arguments })));
+        let (name, version) = (self.module.as_str(), self.version.as_deref().unwrap_or("1"));
+        let operations = every_module_operation(arguments, self.numbers.1).into_iter();
+        bodies.extend(operations.map(|operation| RequestBody::Module(ModuleRequest { name, version, operation })));
+        let operation = ModuleOperation::List;
+        bodies.push(RequestBody::Module(ModuleRequest { name: "", version: "", operation }));
+        bodies
+    }
+
+    /// The request of each verb.
+    pub fn bodies(&self) -> Vec<RequestBody<'_>> {
+        let items = self.single_bodies().into_iter().enumerate();
+        let item = |(place, body)| outcrop_wire::request::BatchItem { namespace: NamespaceId(place as u16), body };
+        let mut bodies = self.single_bodies();
+        bodies.push(RequestBody::Batch { items: items.map(item).collect() });
+        bodies.push(RequestBody::Scan(self.scan()));
         bodies.push(RequestBody::Truncate { set: &self.set });
         bodies.push(RequestBody::Info { topic: &self.set });
+        bodies.extend(self.function_bodies());
         bodies
     }
 }

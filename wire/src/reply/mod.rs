@@ -1,22 +1,31 @@
 //! Replies: a fixed header of 28 bytes, then the verb's body.
 //!
 //! ```text
-//!  0  u32  request id      6  u8   flags, zero        12  u64  epoch of the record's partition
-//!  4  u16  code            7  u8   verb               20  u64  sequence of the record in it
+//!  0  u32  request id      6  u8   flags, bit 0:      12  u64  epoch of the record's partition
+//!  4  u16  code                     details follow    20  u64  sequence of the record in it
+//!                          7  u8   verb
 //!  8  u32  generation                                 28  body
 //! ```
 //!
 //! Bodies: `get` a stored record; `exists` its `u32` expiry; `put`, `delete`, `touch` the `u32` expiry that holds now;
 //! `operate` archived values; `batch` a `u16` count, then per item a `u32` length and a reply; `truncate` a `u64` of
-//! records removed; `info` JSON; `scan` see [`ScanPart`]. Any code but `Ok` has a message as its body.
+//! records removed; `info` JSON; `scan` and `rows` see [`ScanPart`]; `call` and `aggregate` see [`Called`]; `module` and
+//! `job` an archived value. Any code but `Ok` has a message as its body, or, if the flag says so, [`Details`].
 
 use thiserror::Error;
+
+mod function;
+
+pub use function::{Called, Details, encode_called, encode_failure};
 
 use crate::code::Code;
 use crate::cursor::Cursor;
 use crate::limits::{BATCH_MAX, MESSAGE_BYTES_MAX};
 use crate::reader::{ReadError, Reader};
 use crate::request::Verb;
+
+/// Flag of an error whose body is [`Details`] rather than a plain message.
+pub const FLAG_DETAILS: u8 = 1;
 
 /// Bytes of a reply's header.
 pub const REPLY_HEADER_BYTES: usize = 28;
@@ -53,12 +62,14 @@ pub struct ReplyHeader {
     pub epoch: u64,
     /// The record's place among its partition's writes (0 where there is none).
     pub sequence: u64,
+    /// The body of an error is [`Details`].
+    pub details: bool,
 }
 
 impl ReplyHeader {
     /// A header without a record.
     pub fn new(request_id: u32, verb: Verb, code: Code) -> Self {
-        ReplyHeader { request_id, code, verb, generation: 0, epoch: 0, sequence: 0 }
+        ReplyHeader { request_id, code, verb, generation: 0, epoch: 0, sequence: 0, details: false }
     }
 
     /// Appends the 28 bytes.
@@ -66,6 +77,7 @@ impl ReplyHeader {
         let mut fixed = [0_u8; REPLY_HEADER_BYTES];
         fixed[0..4].copy_from_slice(&self.request_id.to_le_bytes());
         fixed[4..6].copy_from_slice(&(self.code as u16).to_le_bytes());
+        fixed[6] = if self.details { FLAG_DETAILS } else { 0 };
         fixed[7] = self.verb as u8;
         fixed[8..12].copy_from_slice(&self.generation.to_le_bytes());
         fixed[12..20].copy_from_slice(&self.epoch.to_le_bytes());
@@ -77,7 +89,10 @@ impl ReplyHeader {
     pub fn decode(reader: &mut Reader<'_>) -> Result<Self, ReplyError> {
         let request_id = reader.u32("request id")?;
         let code = reader.u16("code")?;
-        reader.u8("flags")?;
+        let flags = reader.u8("flags")?;
+        if flags & !FLAG_DETAILS != 0 {
+            return Err(ReplyError::Field("flags"));
+        }
         let verb = reader.u8("verb")?;
         Ok(ReplyHeader {
             request_id,
@@ -86,6 +101,7 @@ impl ReplyHeader {
             generation: reader.u32("generation")?,
             epoch: reader.u64("epoch")?,
             sequence: reader.u64("sequence")?,
+            details: flags & FLAG_DETAILS != 0,
         })
     }
 }
@@ -109,7 +125,17 @@ impl<'a> Reply<'a> {
 
     /// The message of an error.
     pub fn message(&self) -> String {
-        String::from_utf8_lossy(&self.body[..self.body.len().min(MESSAGE_BYTES_MAX)]).into_owned()
+        let message = match self.details() {
+            Some(Ok(details)) => details.message,
+            Some(Err(_)) => return String::new(),
+            None => self.body,
+        };
+        String::from_utf8_lossy(&message[..message.len().min(MESSAGE_BYTES_MAX)]).into_owned()
+    }
+
+    /// What an error says beyond its message, if it does.
+    pub fn details(&self) -> Option<Result<Details<'a>, ReplyError>> {
+        self.header.details.then(|| Details::parse(self.body))
     }
 
     /// The replies of a batch, in the order of its requests.
@@ -131,14 +157,19 @@ impl<'a> Reply<'a> {
 /// Appends a whole error reply (without the frame's length).
 pub fn encode_error(header: &ReplyHeader, message: &str, out: &mut Vec<u8>) {
     header.encode(out);
+    out.extend_from_slice(cut(message).as_bytes());
+}
+
+/// A message within its limit.
+fn cut(message: &str) -> &str {
     let mut end = message.len().min(MESSAGE_BYTES_MAX);
     while !message.is_char_boundary(end) {
         end -= 1;
     }
-    out.extend_from_slice(&message.as_bytes()[..end]);
+    &message[..end]
 }
 
-/// One frame of a scan: `u8 kind, 32 bytes cursor, u32 count, {u32 length, stored record}*`.
+/// One frame of a scan or row query: `u8 kind, 32 bytes cursor, u32 count, {u32 length, stored record or archived value}*`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ScanPart<'a> {
     /// Whether this is the scan's last frame.
