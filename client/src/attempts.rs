@@ -17,6 +17,11 @@ use crate::transport::pool::Unavailable;
 /// Pauses between attempts of one request.
 const RETRY_FIRST: Duration = Duration::from_millis(5);
 const RETRY_MOST: Duration = Duration::from_millis(250);
+/// A full device is no matter of milliseconds unless defrag is about to free a segment: it gets so many attempts and, with
+/// the pauses between them, a quarter of a second; then the caller is told, whatever its deadline and its retries.
+const STOP_WRITES_ATTEMPTS: u32 = 3;
+const STOP_WRITES_FIRST: Duration = Duration::from_millis(80);
+const STOP_WRITES_MOST: Duration = Duration::from_millis(160);
 
 /// Why one attempt has no answer.
 #[derive(Debug)]
@@ -42,12 +47,14 @@ pub(crate) struct Attempts<'a> {
     /// An earlier attempt may have been carried out.
     unknown: bool,
     backoff: Option<Backoff>,
+    /// Answers that the device is full, and the pauses after them.
+    stopped: (u32, Option<Backoff>),
 }
 
 impl<'a> Attempts<'a> {
     /// None made yet.
     pub(crate) fn new(outgoing: &'a Outgoing<'a>, waited: Duration, deadline: Instant) -> Self {
-        Attempts { outgoing, waited, deadline, made: 0, unknown: false, backoff: None }
+        Attempts { outgoing, waited, deadline, made: 0, unknown: false, backoff: None, stopped: (0, None) }
     }
 
     /// How many were made.
@@ -58,6 +65,7 @@ impl<'a> Attempts<'a> {
     /// Judges one attempt: the answer, or a pause before the next one.
     pub(crate) fn judge(&mut self, outcome: Result<Answer, Failure>, retries: u32) -> Verdict {
         self.made += 1;
+        let full = matches!(&outcome, Ok(answer) if answer.header.code == Code::StopWrites);
         let (error, again) = match outcome {
             Ok(answer) => match self.judge_code(&answer) {
                 None => return Verdict::Answer(self.settle(answer)),
@@ -66,7 +74,7 @@ impl<'a> Attempts<'a> {
             Err(failure) => self.judge_failure(failure),
         };
         if again && self.made <= retries {
-            let pause = self.backoff.get_or_insert_with(|| Backoff::new(RETRY_FIRST, RETRY_MOST)).pause();
+            let pause = self.pause(full);
             if Instant::now() + pause < self.deadline {
                 return Verdict::Again(pause);
             }
@@ -74,8 +82,20 @@ impl<'a> Attempts<'a> {
         Verdict::Answer(Err(self.after_unknown(error)))
     }
 
+    fn pause(&mut self, full: bool) -> Duration {
+        let (backoff, first, most) = match full {
+            true => (&mut self.stopped.1, STOP_WRITES_FIRST, STOP_WRITES_MOST),
+            false => (&mut self.backoff, RETRY_FIRST, RETRY_MOST),
+        };
+        backoff.get_or_insert_with(|| Backoff::new(first, most)).pause()
+    }
+
     /// `None`: the answer stands; else whether to send again.
     fn judge_code(&mut self, answer: &Answer) -> Option<bool> {
+        if answer.header.code == Code::StopWrites {
+            self.stopped.0 += 1;
+            return Some(self.stopped.0 < STOP_WRITES_ATTEMPTS);
+        }
         match answer.header.code.retry() {
             Retry::Never => None,
             Retry::Backoff => Some(true),

@@ -103,7 +103,8 @@ impl ClientBuilder {
         self
     }
 
-    /// Attempts after the first, at most; 8 by default.
+    /// Attempts after the first, at most; 8 by default. A node whose device is full (`stop_writes`) is asked three times at
+    /// most, within a quarter of a second, whatever is said here.
     ///
     /// ```
     /// let builder = outcrop_client::Client::builder("outcrop://127.0.0.1").retries(0);

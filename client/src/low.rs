@@ -41,7 +41,7 @@ use crate::builder::connect_error;
 use crate::client::Client;
 use crate::error::ClientError;
 use crate::transport::Lost;
-use crate::transport::link::{Session as Opened, code_of, explain, read_large_frame};
+use crate::transport::link::{Session as Opened, code_of, explain, read_large_frame, say_goodbye};
 use crate::transport::single;
 
 /// Chunks taken from quinn in one go.
@@ -355,9 +355,8 @@ impl Session {
     /// # }
     /// ```
     pub async fn close(self) {
-        self.opened.connection.close(0_u32.into(), b"closed by the client");
-        // Bounded: the closing packet is worth a moment, no more.
-        let _ = tokio::time::timeout(std::time::Duration::from_secs(1), self.opened.endpoint.wait_idle()).await;
+        let connection = &self.opened.connection;
+        say_goodbye(connection, || connection.close(0_u32.into(), b"closed by the client")).await;
     }
 
     fn take_chunks(&mut self, count: usize, completions: &mut Vec<Completion>) -> Result<(), ClientError> {

@@ -114,6 +114,26 @@ async fn refusals_end_after_the_attempts_that_were_allowed() {
     assert_eq!(node.taken(Verb::Get), 3);
 }
 
+/// Catches: a full node that looks like a hang, because a patient caller's deadline is spent on asking again.
+#[tokio::test]
+async fn a_full_device_is_told_after_a_few_attempts_however_patient_the_caller() {
+    let node = FaultyNode::start();
+    let client = node.builder().retries(100).deadline(Duration::from_secs(3_600)).connect().await.expect("connects");
+    node.inject(vec![Fault::Refuse(Code::StopWrites); 50]);
+    let error = client.set_bytes(&key(1), b"x", Ttl::Default).await.expect_err("refused");
+    assert!(matches!(&error, ClientError::Refused { code: Code::StopWrites, .. }), "{error}");
+    assert!(error.advice().contains("add flash"), "{}", error.advice());
+    assert_eq!(node.taken(Verb::Put), 3);
+}
+
+#[tokio::test]
+async fn a_device_that_is_full_for_a_moment_is_waited_for() {
+    let node = FaultyNode::start();
+    let client = node.client().await;
+    node.inject([Fault::Refuse(Code::StopWrites), Fault::Refuse(Code::StopWrites)]);
+    assert_eq!(client.set_bytes(&key(1), b"x", Ttl::Default).await.expect("third time").generation, 1);
+}
+
 #[tokio::test]
 async fn a_refusal_for_good_is_told_at_once() {
     let node = FaultyNode::start();
@@ -291,6 +311,29 @@ async fn connecting_fails_clearly_on_a_stranger_and_goes_on_to_the_next_address(
     assert_eq!((stranger.connections(), node.connections()), (0, 2));
     let error = Client::connect("outcrop://127.0.0.1:1?ca=/nowhere.pem").await.expect_err("no such file");
     assert!(error.to_string().contains("/nowhere.pem"), "{error}");
+}
+
+/// Catches: a `close` that returns before its packet has left, so that a process which ends at once (a command line does)
+/// leaves the node with a connection that looks alive for another ten seconds.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_that_ends_after_close_has_said_goodbye() {
+    let node = FaultyNode::start();
+    let builder = node.builder();
+    let process = tokio::task::spawn_blocking(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let client = builder.connect().await.expect("connects");
+            client.set_bytes(&key(1), b"x", Ttl::Default).await.expect("written");
+            client.close().await;
+        });
+        // Dropped with its sockets, as a process is: what isn't sent by now never will be.
+        drop(runtime);
+    });
+    process.await.expect("no panic");
+    match node.first_ended().await {
+        quinn::ConnectionError::ApplicationClosed(close) => assert_eq!(&close.reason[..], b"closed by the client"),
+        other => panic!("{other}"),
+    }
 }
 
 #[tokio::test]

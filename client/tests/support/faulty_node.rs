@@ -158,6 +158,12 @@ impl FaultyNode {
         self.lock().connections.len()
     }
 
+    /// How the first connection ended; waits for it.
+    pub async fn first_ended(&self) -> quinn::ConnectionError {
+        let first = self.lock().connections[0].clone();
+        first.closed().await
+    }
+
     /// Parts that scans have been given so far.
     pub fn scan_parts(&self) -> usize {
         self.lock().scan_parts
