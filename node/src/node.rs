@@ -102,6 +102,8 @@ pub struct Node {
     admin: Option<Admin>,
     readiness: ReadinessCell,
     tracing: Option<Tracing>,
+    /// The thread that exports spans.
+    exporting: Option<Worker>,
     certificate: tls::Identity,
     data_addr: SocketAddr,
     closing: watch::Sender<bool>,
@@ -142,7 +144,9 @@ impl Node {
         });
         let readiness = ReadinessCell::default();
         let admin = start_admin(&config, &workers[0], &metrics, &stats, &readiness).await?;
-        let tracing = start_tracing(&config, &workers[0], node_id, data_addr.port(), &metrics, &world).await?;
+        let exporting = config.telemetry.otlp.as_ref().map(|_| Worker::start_aside("outcrop-spans")).transpose()?;
+        let home = exporting.as_ref().unwrap_or(&workers[0]);
+        let tracing = start_tracing(&config, home, node_id, data_addr.port(), &metrics, &world).await?;
         let namespaces = open_all(&config.namespaces, &workers, &world.clock).await?;
         let opened: Vec<Arc<Namespace>> = namespaces.iter().map(|(namespace, _)| namespace.clone()).collect();
         // Set once, here.
@@ -177,6 +181,7 @@ impl Node {
             admin,
             readiness,
             tracing: Some(tracing),
+            exporting,
             certificate,
             data_addr,
             closing,
@@ -234,7 +239,8 @@ impl Node {
         if let Some(admin) = self.admin.take() {
             admin.shutdown().await;
         }
-        let workers = std::mem::take(&mut self.workers);
+        let mut workers = std::mem::take(&mut self.workers);
+        workers.extend(self.exporting.take());
         // Joining threads blocks, so it isn't done on a runtime's thread.
         let _ = tokio::task::spawn_blocking(move || workers.into_iter().for_each(Worker::stop)).await;
         if cut_off > 0 { Err(ShutdownError::CutOff(cut_off)) } else { Ok(()) }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use outcrop_wire::request::{decode_request, peek_header};
+use outcrop_wire::request::{carries_trace, decode_request, peek_header, peek_key};
 use outcrop_wire::{Code, RequestBody, Verb};
 use tokio::time::Instant;
 
@@ -49,23 +49,30 @@ impl Session {
     }
 
     /// The request's span, if it is sampled.
+    #[inline]
     pub fn span(&self, frame: &[u8], arrived: Instant) -> Option<RequestSpan> {
-        if !self.tracer.is_on() {
-            return None;
-        }
+        if self.tracer.may_trace(carries_trace(frame)) { self.open_span(frame, arrived) } else { None }
+    }
+
+    #[cold]
+    fn open_span(&self, frame: &[u8], arrived: Instant) -> Option<RequestSpan> {
         let header = peek_header(frame)?;
         let namespace = self.context.namespaces.get(usize::from(header.namespace.0));
         let name = namespace.map_or("", |namespace| namespace.policy.name.as_str());
-        let mut span = self.tracer.begin(&header, name, self.peer, arrived)?;
+        let mut span = self.tracer.open(&header, name, self.peer, arrived)?;
         span.enter(Stage::Store);
-        match decode_request(frame) {
-            Ok((_, RequestBody::Batch { items })) => span.batch(items.len()),
-            Ok((_, body)) => {
-                if let Some(set) = body.set() {
-                    span.set(set);
+        if let Some((_, _, key)) = peek_key(frame) {
+            span.set(key.set);
+        } else {
+            match decode_request(frame) {
+                Ok((_, RequestBody::Batch { items })) => span.batch(items.len()),
+                Ok((_, body)) => {
+                    if let Some(set) = body.set() {
+                        span.set(set);
+                    }
                 }
+                Err(_) => {}
             }
-            Err(_) => {}
         }
         Some(span)
     }

@@ -13,6 +13,9 @@ use tokio::sync::oneshot;
 /// Operations of the device that one worker may have in flight.
 const QUEUE_DEPTH: u32 = 256;
 
+/// How much lower the priority of a thread is that serves nobody: against a busy worker it gets a tenth of a core.
+const ASIDE_NICE: i32 = 10;
+
 /// A worker's thread can't be made.
 #[derive(Debug, Error)]
 #[error("worker {number} can't start: {message}")]
@@ -34,11 +37,30 @@ pub struct Worker {
 impl Worker {
     /// Starts the thread and its runtime.
     pub fn start(number: usize) -> Result<Self, WorkerError> {
+        Worker::spawn(number, format!("outcrop-{number}"), |number, stopped, ready| run(number, true, stopped, ready))
+    }
+
+    /// Starts a thread with a runtime for work that no request waits for: it has no ring, no socket, and a lower
+    /// priority than the workers where the kernel grants that.
+    pub fn start_aside(name: &str) -> Result<Self, WorkerError> {
+        Worker::spawn(usize::MAX, name.to_owned(), |number, stopped, ready| {
+            if let Err(error) = rustix::process::nice(ASIDE_NICE) {
+                tracing::debug!(%error, "a thread that serves nobody keeps its priority");
+            }
+            run(number, false, stopped, ready);
+        })
+    }
+
+    fn spawn(
+        number: usize,
+        name: String,
+        run: impl FnOnce(usize, oneshot::Receiver<()>, &Ready) + Send + 'static,
+    ) -> Result<Self, WorkerError> {
         let failed = |message: String| WorkerError { number, message };
         let (stop, stopped) = oneshot::channel();
         let (ready, readied) = std::sync::mpsc::sync_channel(1);
         let thread = std::thread::Builder::new()
-            .name(format!("outcrop-{number}"))
+            .name(name)
             .spawn(move || run(number, stopped, &ready))
             .map_err(|error| failed(error.to_string()))?;
         let handle = readied
@@ -85,7 +107,7 @@ impl Drop for Worker {
 
 type Ready = std::sync::mpsc::SyncSender<std::io::Result<Handle>>;
 
-fn run(number: usize, stopped: oneshot::Receiver<()>, ready: &Ready) {
+fn run(number: usize, with_ring: bool, stopped: oneshot::Receiver<()>, ready: &Ready) {
     // What can't be delivered has nobody waiting for it.
     let runtime = match Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -95,8 +117,8 @@ fn run(number: usize, stopped: oneshot::Receiver<()>, ready: &Ready) {
         }
     };
     runtime.block_on(async {
-        let ring = uring::attach_to_this_thread(QUEUE_DEPTH);
-        if let Err(error) = &ring {
+        let ring = with_ring.then(|| uring::attach_to_this_thread(QUEUE_DEPTH));
+        if let Some(Err(error)) = &ring {
             tracing::info!(worker = number, %error, "no ring on this worker's thread: devices use their own");
         }
         let _ = ready.send(Ok(Handle::current()));
