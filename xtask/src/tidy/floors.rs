@@ -33,14 +33,15 @@ const HOUSES: [House; 2] = [
             ("index", 1),
             ("telemetry", 1),
             ("store", 2),
-            ("command", 3),
-            ("server", 4),
-            ("config", 5),
-            ("identity", 5),
-            ("node", 6),
+            ("udf", 3),
+            ("command", 4),
+            ("server", 5),
+            ("config", 6),
+            ("identity", 6),
+            ("node", 7),
         ],
     },
-    House { root: "node/flash/src/", rooms: &[("location", 0), ("buffer", 0), ("device", 1), ("log", 2)] },
+    House { root: "node/flash/src/", rooms: &[("location", 0), ("prefetch", 0), ("buffer", 0), ("device", 1), ("log", 2)] },
 ];
 
 /// Crates that use one that is not below them.

@@ -1,0 +1,264 @@
+//! The record at hand: as stored, and as the guest's writes would leave it.
+
+use std::borrow::Cow;
+use std::ops::Range;
+use std::sync::Arc;
+
+use outcrop_wire::archive::{ArchiveError, access_bins, archive_bins, archive_value, decode_bins, to_value};
+use outcrop_wire::value::ArchivedValue;
+use outcrop_wire::{Bins, Code, Digest, KeyRef, StoredHeader, StoredRecord, Ttl, UserKey, Value};
+
+use super::outcome::{Failed, Staged};
+use crate::store::read::Stored;
+
+/// The record that a record function is called on.
+#[derive(Debug, Clone)]
+pub struct Subject {
+    /// Its set.
+    pub set: String,
+    /// The user's part of its key.
+    pub user_key: UserKey,
+    /// Its digest.
+    pub digest: Digest,
+    /// As it is stored; `None`: it doesn't exist.
+    pub stored: Option<Stored>,
+}
+
+/// Where the stored bytes of the record at hand are.
+#[derive(Debug)]
+enum Origin {
+    /// There is no record at hand.
+    Nowhere,
+    /// A record function's own.
+    Subject(Subject),
+    /// Within a batch.
+    Batch(Arc<Vec<u8>>, Range<usize>),
+}
+
+/// What the guest wants of the record.
+#[derive(Debug, Default)]
+enum Draft {
+    /// Nothing.
+    #[default]
+    Untouched,
+    /// These bins.
+    Bins(Bins),
+    /// No record.
+    Deleted,
+}
+
+/// The record at hand.
+#[derive(Debug)]
+pub struct View {
+    origin: Origin,
+    /// Taken apart once: header, and where the archive begins. `None`: it doesn't exist.
+    stored: Option<(StoredHeader, usize)>,
+    draft: Draft,
+    ttl: Option<Ttl>,
+    /// It was deleted and made anew: there is no time to live that it could keep.
+    recreated: bool,
+}
+
+/// A bin as it is stored or as it was staged.
+pub enum BinView<'a> {
+    /// In the archive, read in place.
+    Stored(&'a ArchivedValue),
+    /// Staged.
+    Staged(&'a Value),
+}
+
+/// Why a record can't be looked into. What is stored has been validated: this is damage.
+pub type ViewError = ArchiveError;
+
+impl View {
+    /// No record at hand.
+    pub fn none() -> Self {
+        View::of(Origin::Nowhere, None)
+    }
+
+    fn of(origin: Origin, stored: Option<(StoredHeader, usize)>) -> Self {
+        View { origin, stored, draft: Draft::Untouched, ttl: None, recreated: false }
+    }
+
+    /// The record of a record function.
+    pub fn of_subject(subject: Subject) -> Result<Self, Failed> {
+        let stored = subject.stored.as_ref().map(|stored| take_apart(stored.as_ref())).transpose()?;
+        Ok(View::of(Origin::Subject(subject), stored))
+    }
+
+    /// A record of a batch; the view takes what `range` says on trust, but not what lies there.
+    pub fn of_batch(bytes: Arc<Vec<u8>>, range: Range<usize>) -> Result<Self, Failed> {
+        let record = bytes.get(range.clone()).unwrap_or_default();
+        let stored = take_apart(record)?;
+        Ok(View::of(Origin::Batch(bytes, range), Some(stored)))
+    }
+
+    /// The stored bytes.
+    pub fn stored(&self) -> Option<&[u8]> {
+        match &self.origin {
+            Origin::Nowhere => None,
+            Origin::Subject(subject) => subject.stored.as_ref().map(AsRef::as_ref),
+            Origin::Batch(bytes, range) => bytes.get(range.clone()),
+        }
+    }
+
+    /// Its header, if it exists.
+    pub fn header(&self) -> Option<&StoredHeader> {
+        self.stored.as_ref().map(|(header, _)| header)
+    }
+
+    /// Set and user key; `None`: there is no record at hand.
+    pub fn key(&self) -> Option<KeyRef<'_>> {
+        match &self.origin {
+            Origin::Nowhere => None,
+            Origin::Subject(subject) => Some(KeyRef { set: &subject.set, user_key: subject.user_key.borrow() }),
+            Origin::Batch(..) => Some(StoredRecord::parse(self.stored()?).ok()?.key),
+        }
+    }
+
+    fn archive(&self) -> Option<&[u8]> {
+        let (_, at) = self.stored.as_ref()?;
+        self.stored()?.get(*at..)
+    }
+
+    /// Names of its bins, staged ones included.
+    pub fn bin_names(&self) -> Result<Vec<String>, ViewError> {
+        match (&self.draft, self.archive()) {
+            (Draft::Bins(bins), _) => Ok(bins.bins.iter().map(|bin| bin.name.clone()).collect()),
+            (Draft::Deleted, _) | (_, None) => Ok(Vec::new()),
+            (Draft::Untouched, Some(archive)) => {
+                Ok(access_bins(archive)?.bins.iter().map(|bin| bin.name.as_str().to_owned()).collect())
+            }
+        }
+    }
+
+    /// A bin as staged or stored.
+    pub fn bin(&self, name: &str) -> Result<Option<BinView<'_>>, ViewError> {
+        match (&self.draft, self.archive()) {
+            (Draft::Bins(bins), _) => Ok(bins.get(name).map(BinView::Staged)),
+            (Draft::Deleted, _) | (_, None) => Ok(None),
+            (Draft::Untouched, Some(archive)) => Ok(access_bins(archive)?.get(name).map(BinView::Stored)),
+        }
+    }
+
+    /// The bins to change; decoded when the first write needs them.
+    pub fn bins_mut(&mut self) -> Result<&mut Bins, ArchiveError> {
+        let fresh = match &self.draft {
+            Draft::Bins(_) => None,
+            Draft::Deleted => {
+                self.recreated = true;
+                Some(Bins::new())
+            }
+            Draft::Untouched => Some(self.archive().map(decode_bins).transpose()?.unwrap_or_default()),
+        };
+        if let Some(bins) = fresh {
+            self.draft = Draft::Bins(bins);
+        }
+        match &mut self.draft {
+            Draft::Bins(bins) => Ok(bins),
+            Draft::Untouched | Draft::Deleted => unreachable!("the draft has just been made bins"),
+        }
+    }
+
+    /// Puts other bins in the place of all.
+    pub fn replace(&mut self, bins: Bins) {
+        self.recreated |= matches!(self.draft, Draft::Deleted);
+        self.draft = Draft::Bins(bins);
+    }
+
+    /// Deletes it.
+    pub fn delete(&mut self) {
+        self.draft = Draft::Deleted;
+        self.ttl = None;
+    }
+
+    /// Gives it a time to live.
+    pub fn set_ttl(&mut self, ttl: Ttl) {
+        self.ttl = Some(ttl);
+    }
+
+    /// What is to be committed. `bytes_max`: archived bytes of a record of this namespace.
+    pub fn finish(&mut self, bytes_max: usize) -> Result<Staged, Failed> {
+        let keep = if self.stored.is_some() && !self.recreated { Ttl::Keep } else { Ttl::Default };
+        // A record made anew has no time to live that it could keep.
+        let ttl = match self.ttl {
+            Some(Ttl::Keep) | None => keep,
+            Some(ttl) => ttl,
+        };
+        let bins = match &self.draft {
+            Draft::Deleted => return Ok(Staged::Delete),
+            Draft::Untouched if self.ttl.is_none() => return Ok(Staged::Nothing),
+            // A new time to live alone: of a record that isn't there, nothing.
+            Draft::Untouched => match self.archive() {
+                None => return Ok(Staged::Nothing),
+                Some(archive) => archive.to_vec(),
+            },
+            Draft::Bins(bins) => archive_bins(bins).map_err(|error| refused(&error))?,
+        };
+        if bins.len() > bytes_max {
+            return Err(refused(&ArchiveError::TooLarge { bytes: bins.len(), limit: bytes_max }));
+        }
+        Ok(Staged::Write { bins, ttl })
+    }
+}
+
+fn take_apart(stored: &[u8]) -> Result<(StoredHeader, usize), Failed> {
+    let record = StoredRecord::parse(stored).map_err(|error| Failed::new(Code::RecordCorrupt, error.to_string()))?;
+    Ok((record.header, stored.len() - record.archive.len()))
+}
+
+/// A record that a function wants written but that can't be.
+fn refused(error: &ArchiveError) -> Failed {
+    let code = match error {
+        ArchiveError::Malformed(_) => Code::MalformedArchive,
+        ArchiveError::TooDeep => Code::ValueTooDeep,
+        ArchiveError::BinName(_) => Code::InvalidBinName,
+        ArchiveError::TooManyBins(_) => Code::TooManyBins,
+        ArchiveError::DuplicateBin(_) | ArchiveError::DuplicateMapKey(_) => Code::DuplicateName,
+        ArchiveError::TooLarge { .. } => Code::RecordTooLarge,
+        ArchiveError::Operations(_) => Code::InvalidRequest,
+    };
+    Failed::new(code, format!("what the function wrote can't be stored: {error}"))
+}
+
+impl BinView<'_> {
+    /// The name of its type.
+    pub fn type_name(&self) -> &'static str {
+        match self {
+            BinView::Stored(value) => match value {
+                ArchivedValue::Null => "null",
+                ArchivedValue::Bool(_) => "bool",
+                ArchivedValue::Int(_) => "integer",
+                ArchivedValue::Float(_) => "float",
+                ArchivedValue::Text(_) => "text",
+                ArchivedValue::Bytes(_) => "bytes",
+                ArchivedValue::List(_) => "list",
+                ArchivedValue::Map(_) => "map",
+            },
+            BinView::Staged(value) => value.type_name(),
+        }
+    }
+
+    /// The integer, if it is one.
+    pub fn integer(&self) -> Option<i64> {
+        match self {
+            BinView::Stored(ArchivedValue::Int(number)) => Some(number.to_native()),
+            BinView::Staged(Value::Int(number)) => Some(*number),
+            _ => None,
+        }
+    }
+
+    /// An owned copy.
+    pub fn to_value(&self) -> Result<Cow<'_, Value>, ViewError> {
+        match self {
+            BinView::Stored(value) => to_value(value).map(Cow::Owned),
+            BinView::Staged(value) => Ok(Cow::Borrowed(value)),
+        }
+    }
+
+    /// As an archive of its own.
+    pub fn to_archive(&self) -> Result<Vec<u8>, String> {
+        let value = self.to_value().map_err(|error| error.to_string())?;
+        archive_value(&value).map_err(|error| error.to_string())
+    }
+}
