@@ -1,11 +1,28 @@
 //! `outcrop bench --embedded` as a person runs it: one command, two processes, a report; nothing left behind.
 
-use std::process::{Command, Output};
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
-fn bench(line: &str, temporary: &std::path::Path) -> Output {
+use rustix::process::{Pid, Signal, kill_process};
+
+/// What isn't seen in so long is taken for never to come.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+fn command(line: &str, temporary: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_outcrop"));
     command.arg("bench").args(line.split_whitespace()).env("TMPDIR", temporary).env_remove("OUTCROP_URL");
-    command.output().expect("the command runs")
+    command
+}
+
+fn bench(line: &str, temporary: &Path) -> Output {
+    command(line, temporary).output().expect("the command runs")
+}
+
+/// Whether the embedded node has a directory yet, and in it this file.
+fn has_begun(temporary: &Path, file: &str) -> bool {
+    let directories = std::fs::read_dir(temporary).expect("the directory");
+    directories.filter_map(Result::ok).any(|directory| directory.path().join(file).exists())
 }
 
 fn report(output: &Output) -> serde_json::Value {
@@ -64,4 +81,28 @@ fn wrong_options_and_nodes_that_cannot_start_say_so() {
     assert_eq!(blocked.status.code(), Some(8), "{}", String::from_utf8_lossy(&blocked.stderr));
     let nobody = bench("--url outcrop://127.0.0.1:9 --ca /dev/null --quiet", temporary.path());
     assert!(!nobody.status.success() && nobody.stdout.is_empty());
+}
+
+#[test]
+fn a_signal_ends_the_node_too_and_leaves_nothing() {
+    // While the node starts, and while it is at work: then it has a certificate.
+    for (signal, file) in [(Signal::TERM, ""), (Signal::INT, "certificate.pem"), (Signal::TERM, "certificate.pem")] {
+        let temporary = tempfile::tempdir().expect("a directory");
+        let mut command = command("--embedded --values flash --duration 1h --quiet", temporary.path());
+        let mut running = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the command runs");
+        let began = Instant::now();
+        while !has_begun(temporary.path(), file) {
+            assert!(began.elapsed() < PATIENCE && matches!(running.try_wait(), Ok(None)), "no node is started");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        let pid = i32::try_from(running.id()).ok().and_then(Pid::from_raw).expect("a child has an id");
+        kill_process(pid, signal).expect("it runs");
+        // The pipes are the node's as well: they end when both have.
+        let output = running.wait_with_output().expect("it ends");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code().is_some_and(|code| code != 0), "{signal:?}: {}: {stderr}", output.status);
+        assert!(output.stdout.is_empty() && stderr.contains("interrupted"), "{signal:?}: {stderr}");
+        let left: Vec<_> = std::fs::read_dir(temporary.path()).expect("the directory").collect();
+        assert!(left.is_empty(), "{signal:?}: {left:?}");
+    }
 }

@@ -150,7 +150,7 @@ fn an_import_outlives_the_node() {
     let node = Dev::start_with(&["--data", &data]);
     let address = node.url.trim_start_matches("outcrop://").to_owned();
     let arguments =
-        ["import", "-", "--format", "ndjson", "--into", "test/s", "--key", "id", "--deadline", "1s", "-o", "json"];
+        ["import", "-", "--format", "ndjson", "--into", "test/s", "--key", "id", "--deadline", "30s", "-o", "json"];
     let mut child = node
         .command(&arguments)
         .stdin(std::process::Stdio::piped())
@@ -158,18 +158,19 @@ fn an_import_outlives_the_node() {
         .spawn()
         .expect("runs");
     let mut stdin = child.stdin.take().expect("piped");
-    let mut feed = |from: usize, to: usize| {
-        let rows: String = (from..to).map(|n| format!("{{\"id\":{n},\"n\":{}}}\n", n * 3)).collect();
+    let feed = |stdin: &mut std::process::ChildStdin, numbers: std::ops::Range<usize>| {
+        let rows: String = numbers.map(|n| format!("{{\"id\":{n},\"n\":{}}}\n", n * 3)).collect();
         stdin.write_all(rows.as_bytes()).expect("taken");
     };
-    feed(0, ROWS / 2);
+    feed(&mut stdin, 0..ROWS / 2);
     while node.json(&["stat", "test"])["records"].as_u64() < Some(1) {
         std::thread::yield_now();
     }
     node.end("KILL");
-    feed(ROWS / 2, ROWS);
-    drop(stdin);
+    // From here on no row can be in before there is a node again; what the pipe doesn't hold waits for it, too.
+    let feeder = std::thread::spawn(move || feed(&mut stdin, ROWS / 2..ROWS));
     let node = Dev::start_at(&address, &["--data", &data]);
+    feeder.join().expect("all rows are taken");
     let output = child.wait_with_output().expect("ends");
     assert!(output.status.success(), "{output:?}");
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");

@@ -22,6 +22,9 @@ use super::sizes::{SizeError, parse_bytes};
 
 /// Replay of a large log takes its time.
 const START_MAX: Duration = Duration::from_secs(300);
+/// A process that was killed is gone as soon as the kernel comes to it; its files can go only then.
+const KILL_POLL: Duration = Duration::from_millis(5);
+const KILL_POLLS_MAX: u32 = 2_000;
 /// Drain, checkpoint, sync.
 const STOP_MAX: Duration = Duration::from_secs(60);
 const SIZE_BYTES_MIN: u64 = 1 << 30;
@@ -105,7 +108,20 @@ pub struct Embedded {
     child: Child,
     url: String,
     /// Certificate and, unless `--data` names another, the data; removed when this goes.
-    _directory: tempfile::TempDir,
+    directory: tempfile::TempDir,
+}
+
+impl Drop for Embedded {
+    fn drop(&mut self) {
+        for _ in 0..KILL_POLLS_MAX {
+            // It may have ended already; then there is nobody to kill.
+            let _ = self.child.start_kill();
+            match self.child.try_wait() {
+                Ok(None) => std::thread::sleep(KILL_POLL),
+                Ok(Some(_)) | Err(_) => return,
+            }
+        }
+    }
 }
 
 /// Bytes of the embedded node's device: room for every record three times, since an overwritten one takes its place
@@ -141,16 +157,18 @@ impl Embedded {
         pass("values", args.values.map(name));
         pass("commit", args.commit.map(name));
         pass("engine", args.engine.map(name));
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
-        let mut child = command.spawn().map_err(io("starting the embedded node"))?;
-        let serving = match tokio::time::timeout(START_MAX, first_line(&mut child)).await {
+        // A ctrl-c of the terminal reaches the whole group: this one hears of it from the bench, and closes in order.
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).process_group(0);
+        let child = command.spawn().map_err(io("starting the embedded node"))?;
+        let mut node = Embedded { child, url: String::new(), directory };
+        let serving = match tokio::time::timeout(START_MAX, first_line(&mut node.child)).await {
             Ok(line) => line?,
             Err(_) => return Err(EmbeddedError::Slow),
         };
-        let certificate = directory.path().join("certificate.pem");
+        let certificate = node.directory.path().join("certificate.pem");
         std::fs::write(&certificate, &serving.certificate_pem).map_err(io("the embedded node's certificate"))?;
-        let url = with_ca(&format!("outcrop://{}", serving.data), Some(&certificate));
-        Ok(Embedded { child, url, _directory: directory })
+        node.url = with_ca(&format!("outcrop://{}", serving.data), Some(&certificate));
+        Ok(node)
     }
 
     /// Where it serves, with the certificate to trust.

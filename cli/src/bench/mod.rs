@@ -42,6 +42,7 @@ use self::report::{BenchReport, PhaseReport};
 use self::request_loop::{Bounds, Tallies};
 use self::worker::{AGENT, Phase, WorkerError, Workers};
 use crate::failure::Failure;
+use crate::serve::{Signals, SignalsError};
 
 /// After the end of a phase, replies are waited for this long.
 const DRAIN_NS: u64 = 10_000_000_000;
@@ -86,7 +87,10 @@ pub enum BenchError {
     /// Replies held something else than was written.
     #[error("{0} replies held something else than was written")]
     Mismatch(u64),
-    /// Ctrl-C.
+    /// Signals can't be listened for.
+    #[error(transparent)]
+    Signals(#[from] SignalsError),
+    /// SIGINT or SIGTERM.
     #[error("interrupted")]
     Interrupted,
 }
@@ -113,9 +117,11 @@ impl From<BenchError> for Failure {
                 message,
                 "Load with the same --seed, --value-bytes and --bins; if you did, the data is damaged.",
             ),
-            BenchError::Worker(_) | BenchError::Embedded(_) | BenchError::Stats(_) | BenchError::Interrupted => {
-                Failure::local(message, "")
-            }
+            BenchError::Worker(_)
+            | BenchError::Embedded(_)
+            | BenchError::Stats(_)
+            | BenchError::Signals(_)
+            | BenchError::Interrupted => Failure::local(message, ""),
         }
     }
 }
@@ -126,28 +132,37 @@ pub async fn run(args: BenchArgs) -> Result<(), BenchError> {
         return Ok(embedded::serve(&args).await?);
     }
     let plan = Arc::new(args.settle()?);
-    tokio::select! {
-        outcome = run_plan(&args, &plan) => outcome,
-        // Dropping the run ends an embedded node and removes its files.
-        _ = tokio::signal::ctrl_c() => Err(BenchError::Interrupted),
-    }
+    run_plan(&args, &plan, &mut Signals::new()?).await
 }
 
-async fn run_plan(args: &BenchArgs, plan: &Arc<Plan>) -> Result<(), BenchError> {
-    let embedded = if args.embedded { Some(Embedded::start(args, plan).await?) } else { None };
+/// The first signal ends what is measured, so that an embedded node closes and its files go; a second one ends the node
+/// at once.
+async fn run_plan(args: &BenchArgs, plan: &Arc<Plan>, signals: &mut Signals) -> Result<(), BenchError> {
+    let embedded = if args.embedded { Some(unless(signals, Embedded::start(args, plan)).await?) } else { None };
     let url = match &embedded {
         Some(node) => node.url().to_owned(),
         None => embedded::with_ca(&args.url, args.ca.as_deref()),
     };
-    let phases = measure(plan, &url, args.quiet).await;
+    let phases = unless(signals, measure(plan, &url, args.quiet)).await;
     let closed = match embedded {
-        Some(node) => node.stop().await,
+        Some(node) => unless(signals, node.stop()).await,
         None => Ok(()),
     };
     let phases = phases?;
     print_report(args, plan, &phases)?;
     closed?;
     judge(plan, &phases)
+}
+
+/// Does something unless a signal comes first, which drops it.
+async fn unless<T, E: Into<BenchError>>(
+    signals: &mut Signals,
+    work: impl Future<Output = Result<T, E>>,
+) -> Result<T, BenchError> {
+    tokio::select! {
+        outcome = work => outcome.map_err(Into::into),
+        () = signals.next() => Err(BenchError::Interrupted),
+    }
 }
 
 /// Plays the plan against a node that serves at `url`.

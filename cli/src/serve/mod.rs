@@ -29,19 +29,32 @@ fn not_started(error: &StartError) -> Failure {
     Failure::local(format!("the node can't start: {error}"), advice)
 }
 
-/// What ends a node: the first signal drains it, the second one ends it at once.
-struct Signals {
+/// Signals can't be listened for.
+#[derive(Debug, thiserror::Error)]
+#[error("signals: {0}")]
+pub struct SignalsError(std::io::Error);
+
+impl From<SignalsError> for Failure {
+    fn from(error: SignalsError) -> Failure {
+        Failure::local(error.to_string(), "")
+    }
+}
+
+/// What ends a node or a bench: the first signal lets it close in order, the second one ends it at once.
+pub(crate) struct Signals {
     terminate: Signal,
     interrupt: Signal,
 }
 
 impl Signals {
-    fn new() -> Result<Self, Failure> {
-        let listen = |kind| signal(kind).map_err(|error| Failure::local(format!("signals: {error}"), ""));
+    /// From now on SIGTERM and SIGINT end nothing by themselves.
+    pub(crate) fn new() -> Result<Self, SignalsError> {
+        let listen = |kind| signal(kind).map_err(SignalsError);
         Ok(Signals { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
     }
 
-    async fn next(&mut self) {
+    /// Waits for either.
+    pub(crate) async fn next(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
