@@ -8,14 +8,17 @@ use super::source::Source;
 use crate::workspace::Package;
 
 /// Which of our crates a crate may use (for tests it may use any).
-const CRATES: [(&str, &[&str]); 7] = [
+const CRATES: [(&str, &[&str]); 10] = [
     ("outcrop-wire", &[]),
     ("outcrop-flash", &[]),
     ("outcrop-client", &["outcrop-wire"]),
     ("outcrop-node", &["outcrop-wire", "outcrop-flash"]),
-    ("outcrop", &["outcrop-client", "outcrop-node", "outcrop-wire"]),
+    ("outcrop-udf-build", &[]),
+    ("outcrop-udf-macros", &[]),
+    ("outcrop-udf-sdk", &["outcrop-udf-macros", "outcrop-wire"]),
+    ("outcrop", &["outcrop-client", "outcrop-node", "outcrop-udf-build", "outcrop-wire"]),
     ("outcrop-cluster-tests", &["outcrop-client", "outcrop-wire"]),
-    ("xtask", &[]),
+    ("xtask", &["outcrop-udf-build"]),
 ];
 
 /// A crate with rooms on floors.
@@ -41,7 +44,10 @@ const HOUSES: [House; 2] = [
             ("node", 7),
         ],
     },
-    House { root: "node/flash/src/", rooms: &[("location", 0), ("prefetch", 0), ("buffer", 0), ("device", 1), ("log", 2)] },
+    House {
+        root: "node/flash/src/",
+        rooms: &[("location", 0), ("prefetch", 0), ("buffer", 0), ("device", 1), ("log", 2)],
+    },
 ];
 
 /// Crates that use one that is not below them.

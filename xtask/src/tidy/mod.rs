@@ -22,6 +22,13 @@ pub struct Options {
     update_ratchet: bool,
 }
 
+/// Code that nobody wrote: a test proves that it is exactly what its generator makes (docs/decisions/0009).
+const GENERATED: &str = "udf-sdk/src/bindings/generated.rs";
+
+fn is_ours(path: &str) -> bool {
+    path.ends_with(".rs") && path != GENERATED
+}
+
 /// One broken rule.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Finding {
@@ -50,7 +57,7 @@ pub fn run(options: &Options) -> Result<bool, String> {
     let files = crate::workspace::files()?;
     let packages = crate::workspace::packages(false)?;
     let sources: Vec<Source> =
-        files.iter().filter(|path| path.ends_with(".rs")).map(|path| Source::read(path)).collect::<Result<_, _>>()?;
+        files.iter().filter(|path| is_ours(path)).map(|path| Source::read(path)).collect::<Result<_, _>>()?;
     if options.update_ratchet {
         ratchet::lower(&sources)?;
     }
