@@ -266,7 +266,7 @@ fn duplicate_map_key(key: &impl std::fmt::Debug) -> ArchiveError {
 }
 
 /// Few keys are compared pairwise, many are sorted: a hostile map of 100,000 keys must not cost 10^10 comparisons.
-fn check_unique<K: Ord>(
+pub(crate) fn check_unique<K: Ord>(
     count: usize,
     key: impl Fn(usize) -> K,
     duplicate: impl Fn(&K) -> ArchiveError,

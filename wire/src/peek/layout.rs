@@ -13,7 +13,20 @@ pub(super) const BIN_BYTES: usize = NAME_BYTES + VALUE_BYTES;
 pub(super) const ENTRY_BYTES: usize = KEY_BYTES + VALUE_BYTES;
 
 /// Strings of up to this length lie in place of the pointer.
-const INLINE_BYTES: usize = 8;
+pub(super) const INLINE_BYTES: usize = 8;
+
+/// The length of a string out of its place, as its first four bytes say it.
+#[inline]
+pub(super) fn decoded_len(encoded: u32) -> usize {
+    ((encoded & 0x3F) | ((encoded & !0xFF) >> 2)) as usize
+}
+
+/// The other way round; `len` fits 30 bits.
+#[inline]
+pub(super) fn encoded_len(len: usize) -> u32 {
+    let len = len as u32;
+    (len & 0x3F) | 0x80 | ((len & !0x3F) << 2)
+}
 
 #[inline]
 fn word(region: &[u8], at: usize) -> Result<[u8; 8], PeekError> {
@@ -50,12 +63,11 @@ pub(super) fn string(region: &[u8], at: usize, limit: usize) -> Result<&[u8], Pe
         (at, at + len)
     } else {
         let [a, b, c, d, offset @ ..] = bytes;
-        let encoded = u32::from_le_bytes([a, b, c, d]);
-        let len = (encoded & 0x3F) | ((encoded & !0xFF) >> 2);
-        if len as usize <= INLINE_BYTES {
+        let len = decoded_len(u32::from_le_bytes([a, b, c, d]));
+        if len <= INLINE_BYTES {
             return Err(PeekError::Outside);
         }
-        target(at, offset, len.into(), limit)?
+        target(at, offset, len as u64, limit)?
     };
     region.get(start..end).ok_or(PeekError::Outside)
 }
@@ -114,10 +126,8 @@ impl<'n> Needle<'n> {
     pub(super) fn new(name: &'n [u8]) -> Self {
         let len = name.len();
         if len > INLINE_BYTES {
-            // A name over 2^30 bytes would need more bits than there are; it matches no length, then no bytes.
-            let len = len as u32;
-            let encoded = (len & 0x3F) | 0x80 | ((len & !0x3F) << 2);
-            return Needle { name, word: encoded.into(), mask: u64::from(u32::MAX) };
+            // A name over 2^30 bytes may get the length of another, and then has other bytes.
+            return Needle { name, word: encoded_len(len).into(), mask: u64::from(u32::MAX) };
         }
         // The byte behind it ends it; what comes behind that means nothing.
         let mut bytes = [0xFF; INLINE_BYTES];

@@ -18,11 +18,13 @@
 
 mod layout;
 mod value;
+mod write;
 
 use thiserror::Error;
 
 use self::layout::{BIN_BYTES, NAME_BYTES, Needle, VALUE_BYTES, VECTOR_BYTES, text, value_at, vector};
 pub use self::value::{PeekKey, PeekList, PeekMap, PeekValue};
+pub use self::write::BinsWriter;
 use crate::limits::VALUE_DEPTH_MAX;
 
 /// Why bytes can't be read as the archive that they should be.
@@ -108,6 +110,25 @@ impl<'a> PeekBins<'a> {
             }
         }
         Ok(None)
+    }
+
+    /// The name of the bin at a place, counted from 0; `None` behind the end.
+    #[inline]
+    pub fn name(&self, place: usize) -> Result<Option<&'a str>, PeekError> {
+        if place >= self.len() {
+            return Ok(None);
+        }
+        text(self.region, self.start + place * BIN_BYTES, self.start).map(Some)
+    }
+
+    /// The value of the bin at a place, counted from 0; `None` behind the end.
+    #[inline]
+    pub fn value(&self, place: usize) -> Result<Option<PeekValue<'a>>, PeekError> {
+        if place >= self.len() {
+            return Ok(None);
+        }
+        let at = self.start + place * BIN_BYTES + NAME_BYTES;
+        value_at(self.region, at, self.start, VALUE_DEPTH_MAX as u8).map(Some)
     }
 
     /// Names and values, in the record's order.

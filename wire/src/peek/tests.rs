@@ -4,7 +4,10 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
-use crate::archive::{access_bins, archive_bins, archive_value, archive_values, decode_bins, decode_value};
+use crate::archive::{
+    ArchiveError, access_bins, archive_bins, archive_value, archive_values, decode_bins, decode_value,
+};
+use crate::limits::{BINS_MAX, RECORD_BYTES_CEILING};
 use crate::{Bin, Bins, MapKey, Value};
 
 fn leaf() -> impl Strategy<Value = Value> {
@@ -101,6 +104,9 @@ fn walk(bytes: &[u8]) {
         for bin in bins.iter().take(1_000) {
             let _ = bin.map(|(name, value)| (bins.get(name), value.to_value()));
         }
+        let mut writer = BinsWriter::new();
+        let copied = bins.iter().flatten().try_for_each(|(name, value)| writer.push_peeked(name, value));
+        let _ = copied.and_then(|()| writer.finish());
     }
     for name in ["", "a", "flag", "eight by", "a name that is not inline"] {
         if let Ok(Some(PeekValue::Map(map))) = bin(bytes, name) {
@@ -147,6 +153,26 @@ proptest! {
         let archive = archive_values(&items).expect("archives");
         let list = values(&archive).expect("well formed");
         same(PeekValue::List(list), &Value::List(items));
+    }
+
+    /// Every way to write the same bins gives the same bytes.
+    #[test]
+    fn what_is_written_is_what_rkyv_writes(bins in any_bins(), fresh in any::<u8>()) {
+        let archive = archive_bins(&bins).expect("within the limits");
+        let mut writer = BinsWriter::with_capacity(archive.len());
+        let peeked = PeekBins::new(&archive).expect("well formed");
+        for (place, bin) in bins.bins.iter().enumerate() {
+            let name = peeked.name(place).expect("well formed").expect("within the length");
+            let value = peeked.value(place).expect("well formed").expect("within the length");
+            let written = match fresh >> (place % 8) & 1 {
+                0 => writer.push_peeked(name, value),
+                _ => writer.push(&bin.name, &bin.value),
+            };
+            written.expect("within the limits");
+        }
+        prop_assert_eq!(peeked.name(bins.bins.len()), Ok(None));
+        prop_assert_eq!(peeked.value(bins.bins.len()), Ok(None));
+        prop_assert_eq!(writer.finish().expect("within the limits"), archive);
     }
 
     #[test]
@@ -232,4 +258,27 @@ fn names_of_every_length_around_the_short_ones_are_told_apart() {
         assert_eq!(bin(&archive, name), Ok(Some(PeekValue::Int(name.len() as i64))));
         assert_eq!(bin(&archive, &format!("{name}y")), Ok(None));
     }
+}
+
+#[test]
+fn a_writer_keeps_the_limits() {
+    let mut writer = BinsWriter::new();
+    assert_eq!(writer.push(&"n".repeat(256), &Value::Null), Err(ArchiveError::BinName(256)));
+    for place in 0..BINS_MAX {
+        writer.push(&place.to_string(), &Value::Null).expect("within the limits");
+    }
+    assert_eq!(writer.push("one more", &Value::Null), Err(ArchiveError::TooManyBins(BINS_MAX + 1)));
+    assert!(access_bins(&writer.finish().expect("1,024 names")).is_ok());
+    for name in ["twice", "twice, and not in place"] {
+        let mut writer = BinsWriter::new();
+        (0..2).for_each(|_| writer.push(name, &Value::Null).expect("told at the end"));
+        assert_eq!(writer.finish(), Err(ArchiveError::DuplicateBin(name.to_owned())));
+    }
+    let mut writer = BinsWriter::new();
+    let large = Value::Bytes(vec![0; RECORD_BYTES_CEILING / 2]);
+    writer.push("a", &large).expect("half of it");
+    writer.push("b", &large).expect("the other half");
+    assert!(matches!(writer.finish(), Err(ArchiveError::TooLarge { limit: RECORD_BYTES_CEILING, .. })));
+    let deep = (0..=VALUE_DEPTH_MAX).fold(Value::Null, |inner, _| Value::List(vec![inner]));
+    assert_eq!(BinsWriter::new().push("deep", &deep), Err(ArchiveError::TooDeep));
 }
