@@ -14,6 +14,10 @@ use outcrop_client::{
 use outcrop_wire::Verb;
 use support::faulty_node::{Fault, FaultyNode};
 
+const IMPATIENT: Duration = Duration::from_secs(1);
+/// What isn't seen in so long is taken for never to come.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 fn key(id: i64) -> Key {
     Key::new("test", "people", id)
 }
@@ -28,9 +32,19 @@ async fn fill(client: &Client, count: i64) {
     }
 }
 
-/// A client whose deadline passes soon.
+/// A client whose deadline passes soon, though not before a request is on its way, on the slowest machine.
 async fn impatient(node: &FaultyNode) -> Client {
-    node.builder().deadline(Duration::from_millis(200)).connect().await.expect("connects")
+    node.builder().deadline(IMPATIENT).connect().await.expect("connects")
+}
+
+/// Waits until the node has taken so many requests with this verb.
+async fn until_taken(node: &FaultyNode, verb: Verb, count: usize) {
+    let taken = async {
+        while node.taken(verb) < count {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, taken).await.expect("it arrives");
 }
 
 #[tokio::test]
@@ -57,7 +71,7 @@ async fn a_reply_that_never_comes_is_a_deadline_for_a_read_and_indeterminate_for
     // It was carried out, which is why it mustn't be called failed.
     assert_eq!(patient.get_bytes(&key(1)).await.expect("read").as_deref(), Some(&b"x"[..]));
     assert_eq!(node.taken(Verb::Put), 1, "not sent again");
-    assert!(node.deadlines_ms()[..2].iter().all(|ms| (1..=200).contains(ms)), "{:?}", node.deadlines_ms());
+    assert!(node.deadlines_ms()[..2].iter().all(|ms| (1..=1_000).contains(ms)), "{:?}", node.deadlines_ms());
 }
 
 #[tokio::test]
@@ -66,9 +80,13 @@ async fn a_late_reply_never_reaches_a_later_request() {
     let client = node.client().await;
     fill(&client, 10).await;
     node.inject([Fault::Late(Duration::from_millis(120)), Fault::Late(Duration::from_millis(150))]);
-    for id in [0, 1] {
-        let given_up = tokio::time::timeout(Duration::from_millis(40), client.get_bytes(&key(id))).await;
-        assert!(given_up.is_err());
+    for (id, taken) in [(0, 1), (1, 2)] {
+        let key = key(id);
+        tokio::select! {
+            biased;
+            () = until_taken(&node, Verb::Get, taken) => {}
+            read = client.get_bytes(&key) => panic!("before the node had it: {read:?}"),
+        }
     }
     for round in 0..40 {
         let id = 2 + round % 8;
@@ -229,7 +247,8 @@ async fn a_large_write_with_no_reply_is_indeterminate_and_its_stream_is_given_up
     let client = node.client().await;
     node.inject([Fault::DropReply, Fault::CloseAfter]);
     let large = Bins::unnamed(vec![7_u8; 1 << 20]);
-    for deadline in [Duration::from_millis(400), Duration::from_secs(30)] {
+    // The first one is given up only when all of it has long arrived.
+    for deadline in [Duration::from_secs(5), PATIENCE] {
         let error = client.put(&key(0), &large, PutOptions::default().deadline(deadline)).await.expect_err("no reply");
         assert!(matches!(error, ClientError::Indeterminate { .. }), "{error}");
     }
@@ -252,15 +271,18 @@ async fn more_requests_than_a_lane_takes_wait_for_places() {
 #[tokio::test]
 async fn a_lane_of_unanswered_requests_is_a_deadline_that_did_nothing() {
     let node = FaultyNode::start();
+    // All of these are under way at once: that they are late says nothing about the machine.
     let client = node.builder().deadline(Duration::from_millis(300)).connect().await.expect("connects");
     node.inject(vec![Fault::DropReply; 1_024]);
     let lost = join_all((0..1_024).map(async |id| client.get_bytes(&key(id)).await)).await;
     assert!(lost.iter().all(|read| matches!(read, Err(ClientError::Deadline { .. }))));
-    let error = client.set_bytes(&key(0), b"x", Ttl::Default).await.expect_err("no place");
+    // Before the client gives the connection up.
+    let soon = PutOptions::default().deadline(Duration::from_millis(50));
+    let error = client.put(&key(0), &Bins::unnamed("x"), soon).await.expect_err("no place");
     assert!(matches!(error, ClientError::Deadline { .. }), "never sent, so not indeterminate: {error}");
     // A connection that answers nothing is given up, and its successor serves.
     let served = async { while client.set_bytes(&key(0), b"x", Ttl::Default).await.is_err() {} };
-    tokio::time::timeout(Duration::from_secs(20), served).await.expect("a new connection");
+    tokio::time::timeout(PATIENCE, served).await.expect("a new connection");
     assert_eq!(node.connections(), 2);
 }
 
@@ -273,9 +295,7 @@ async fn a_session_that_the_node_ends_finishes_what_is_under_way_and_moves_on() 
         let client = client.clone();
         tokio::spawn(async move { client.set_bytes(&key(1), b"x", Ttl::Default).await })
     };
-    while node.taken(Verb::Put) == 0 {
-        tokio::task::yield_now().await;
-    }
+    until_taken(&node, Verb::Put, 1).await;
     node.end_sessions();
     while node.connections() < 2 {
         client.get_bytes(&key(2)).await.expect("served on either");
@@ -292,9 +312,7 @@ async fn a_connection_closed_with_a_code_says_the_code() {
         let client = client.clone();
         tokio::spawn(async move { client.set_bytes(&key(1), b"x", Ttl::Default).await })
     };
-    while node.taken(Verb::Put) == 0 {
-        tokio::task::yield_now().await;
-    }
+    until_taken(&node, Verb::Put, 1).await;
     node.close_all(outcrop_wire::hello::CLOSE_DRAINING, "going down");
     let error = lost.await.expect("no panic").expect_err("lost");
     assert!(error.to_string().contains("draining: going down"), "{error}");

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use outcrop_client::{Client, ClientError, DeleteOptions, Key, Retry, ScanOptions, Ttl, UserKeyRef};
@@ -16,6 +16,10 @@ use crate::ledger::{Fate, Ledger, State, value, version_of};
 pub const SET: &str = "load";
 /// Reads under way at once while everything is read back.
 const READERS: usize = 64;
+/// What isn't seen in so long is taken for never to come.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// Between two looks at something that takes its time.
+const LOOK: Duration = Duration::from_millis(5);
 
 /// The key of a number.
 pub fn key(number: u64) -> Key {
@@ -34,20 +38,42 @@ pub fn fate<T>(result: &Result<T, ClientError>) -> Fate {
 /// Writers at work, each with keys of its own.
 pub struct Load {
     writers: JoinSet<Ledger>,
-    stop: Arc<AtomicBool>,
+    progress: Arc<Progress>,
+}
+
+/// What writers and their test tell each other.
+#[derive(Debug, Default)]
+struct Progress {
+    acknowledged: AtomicU64,
+    stop: AtomicBool,
 }
 
 impl Load {
     /// Starts `writers`, each over `keys_each` keys: mostly writes, some deletes. Versions begin at `version`.
     pub fn start(url: &str, writers: u64, keys_each: u64, version: u64, ledger: &Ledger) -> Load {
-        let stop = Arc::new(AtomicBool::new(false));
+        let progress = Arc::new(Progress::default());
         let mut tasks = JoinSet::new();
         for writer in 0..writers {
             let keys = writer * keys_each..(writer + 1) * keys_each;
-            let (url, stop, ledger) = (url.to_owned(), stop.clone(), ledger.clone());
-            tasks.spawn(async move { write(&url, keys, version + writer * 10_000_000, ledger, &stop).await });
+            let (url, progress, ledger) = (url.to_owned(), progress.clone(), ledger.clone());
+            tasks.spawn(async move { write(&url, keys, version + writer * 10_000_000, ledger, &progress).await });
         }
-        Load { writers: tasks, stop }
+        Load { writers: tasks, progress }
+    }
+
+    /// Waits until the node has acknowledged so many writes, however slow the machine is.
+    ///
+    /// # Panics
+    /// If it doesn't come to that.
+    pub async fn acknowledged(&self, count: u64) {
+        let reached = async {
+            while self.progress.acknowledged.load(Ordering::Relaxed) < count {
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        let reached = tokio::time::timeout(PATIENCE, reached).await;
+        let there = self.progress.acknowledged.load(Ordering::Relaxed);
+        assert!(reached.is_ok(), "only {there} of {count} writes were acknowledged");
     }
 
     /// Lets every writer finish what it has under way and gathers what they were promised.
@@ -55,7 +81,7 @@ impl Load {
     /// # Panics
     /// If a writer panicked.
     pub async fn stop(mut self) -> Ledger {
-        self.stop.store(true, Ordering::Relaxed);
+        self.progress.stop.store(true, Ordering::Relaxed);
         let mut ledgers = Vec::new();
         while let Some(ledger) = self.writers.join_next().await {
             ledgers.push(ledger.expect("a writer doesn't panic"));
@@ -67,26 +93,38 @@ impl Load {
     }
 }
 
-async fn write(url: &str, keys: Range<u64>, mut version: u64, before: Ledger, stop: &AtomicBool) -> Ledger {
+async fn write(url: &str, keys: Range<u64>, mut version: u64, before: Ledger, progress: &Progress) -> Ledger {
     let mut ledger = before.restricted(&keys);
-    // After a kill a reply never comes: a writer must not wait for long then.
-    let connected = Client::builder(url).deadline(Duration::from_secs(5)).connect().await;
-    let Ok(client) = connected else { return ledger };
+    let stopped = || progress.stop.load(Ordering::Relaxed);
+    let client = loop {
+        // After a kill a reply never comes: a writer must not wait for long then.
+        match Client::builder(url).deadline(Duration::from_secs(5)).connect().await {
+            Ok(client) => break client,
+            Err(_) if stopped() => return ledger,
+            // The others keep the machine busy, or the node is gone already.
+            Err(_) => tokio::time::sleep(LOOK).await,
+        }
+    };
     let mut rng = StdRng::seed_from_u64(version);
-    while !stop.load(Ordering::Relaxed) {
+    while !stopped() {
         let number = rng.random_range(keys.clone());
         version += 1;
         if rng.random_range(0..100) < 15 {
             let result = client.delete(&key(number), DeleteOptions::default()).await;
-            ledger.note(number, None, fate(&result));
+            note(&mut ledger, progress, number, None, fate(&result));
         } else {
             let ttl = if rng.random_bool(0.5) { Ttl::Never } else { Ttl::Secs(1_000_000) };
             let result = client.set_bytes(&key(number), &value(number, version), ttl).await;
-            ledger.note(number, Some(version), fate(&result));
+            note(&mut ledger, progress, number, Some(version), fate(&result));
         }
     }
     client.close().await;
     ledger
+}
+
+fn note(ledger: &mut Ledger, progress: &Progress, number: u64, state: State, fate: Fate) {
+    ledger.note(number, state, fate);
+    progress.acknowledged.fetch_add(u64::from(fate == Fate::Acknowledged), Ordering::Relaxed);
 }
 
 /// Reads one key and checks every byte of it.

@@ -1,7 +1,5 @@
 //! SIGTERM: what is under way finishes, nothing acknowledged is lost, the exit code is 0, the next start is a clean one.
 
-use std::time::Duration;
-
 use outcrop_cluster_tests::ledger::Ledger;
 use outcrop_cluster_tests::load::{Load, verify};
 use outcrop_cluster_tests::{NodeProcess, Settings};
@@ -16,13 +14,12 @@ async fn a_drain_under_load_loses_nothing_and_ends_well() {
         let client = node.client().await.expect("the node serves");
         verify(&client, &mut ledger).await.unwrap_or_else(|broken| panic!("round {round}:\n{broken}"));
         let load = Load::start(&node.url(), 6, 50, round * 1_000_000_000, &ledger);
-        tokio::time::sleep(Duration::from_millis(700)).await;
+        load.acknowledged(300).await;
         let (returned, status, said) = tokio::task::spawn_blocking(|| node.terminate()).await.expect("it ends");
         assert_eq!(status.code(), Some(0), "a drain is no failure:\n{said}");
         assert!(!said.contains("panicked"), "{said}");
         settings = returned;
         ledger = load.stop().await;
-        assert!(ledger.acknowledged > 0, "the load was none");
     }
     let node = NodeProcess::start(settings);
     let client = node.client().await.expect("the node serves");

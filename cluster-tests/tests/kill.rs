@@ -1,5 +1,6 @@
 //! kill -9 under load, many times: no acknowledged write is lost, nothing deleted or expired comes back.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use outcrop_client::{Key, OperateOptions, Operation, Ttl, Value};
@@ -9,9 +10,11 @@ use outcrop_cluster_tests::load::{Load, fate, verify};
 use outcrop_cluster_tests::{NodeProcess, Settings, size};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use tokio::sync::Barrier;
 
 const WRITERS: u64 = 8;
 const KEYS_EACH: u64 = 60;
+const ADDERS: usize = 4;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_acknowledged_write_is_lost_by_kill_9() {
@@ -27,7 +30,8 @@ async fn no_acknowledged_write_is_lost_by_kill_9() {
         verify(&client, &mut ledger).await.unwrap_or_else(|broken| panic!("round {round}:\n{broken}"));
         client.close().await;
         let load = Load::start(&node.url(), WRITERS, KEYS_EACH, (round as u64 + 1) * 1_000_000_000, &ledger);
-        tokio::time::sleep(Duration::from_millis(rng.random_range(200..2_000))).await;
+        load.acknowledged(20).await;
+        tokio::time::sleep(Duration::from_millis(rng.random_range(0..1_800))).await;
         settings = node.kill();
         ledger = load.stop().await;
         acknowledged += ledger.acknowledged;
@@ -36,7 +40,6 @@ async fn no_acknowledged_write_is_lost_by_kill_9() {
     let node = NodeProcess::start(settings);
     let client = node.client().await.expect("the node serves");
     verify(&client, &mut ledger).await.unwrap_or_else(|broken| panic!("after the last round:\n{broken}"));
-    assert!(acknowledged > rounds * 20, "only {acknowledged} writes were acknowledged: the load was none");
     println!("{rounds} rounds: {acknowledged} acknowledged writes, {unknown} of unknown fate, none lost");
 }
 
@@ -73,8 +76,11 @@ async fn counters_count_every_acknowledged_addition_once() {
     for round in 0..rounds {
         let node = NodeProcess::start(settings);
         let url = node.url();
-        let adders: Vec<_> = (0..4).map(|_| tokio::spawn(add_until_gone(url.clone(), counter.clone()))).collect();
-        tokio::time::sleep(Duration::from_millis(300 + 100 * round as u64)).await;
+        let begun = Arc::new(Barrier::new(ADDERS + 1));
+        let adder = |_| tokio::spawn(add_until_gone(url.clone(), counter.clone(), begun.clone()));
+        let adders: Vec<_> = (0..ADDERS).map(adder).collect();
+        begun.wait().await;
+        tokio::time::sleep(Duration::from_millis(100 * round as u64)).await;
         settings = node.kill();
         for adder in adders {
             let (acknowledged, unknown) = adder.await.expect("an adder doesn't panic");
@@ -96,9 +102,10 @@ async fn counters_count_every_acknowledged_addition_once() {
     assert!(certain > 0, "nothing was counted");
 }
 
-async fn add_until_gone(url: String, counter: Key) -> (i64, i64) {
+async fn add_until_gone(url: String, counter: Key, begun: Arc<Barrier>) -> (i64, i64) {
     let builder = outcrop_client::Client::builder(&url).deadline(Duration::from_secs(5));
     let client = builder.connect().await.expect("the node serves");
+    begun.wait().await;
     let (mut acknowledged, mut unknown) = (0, 0);
     loop {
         let add = vec![Operation::Add { bin: "n".into(), amount: Value::Int(1) }];

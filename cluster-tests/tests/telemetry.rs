@@ -53,7 +53,7 @@ impl Receiver {
         command.current_dir(&folder).stdin(Stdio::null()).stdout(file).stderr(errors);
         let child = command.spawn().expect("the receiver was there a moment ago");
         let receiver = Receiver { child, log, folder, grpc_port };
-        for _ in 0..600 {
+        for _ in 0..2_400 {
             if std::net::TcpStream::connect(("127.0.0.1", grpc_port)).is_ok() {
                 return Some(receiver);
             }
@@ -97,7 +97,7 @@ async fn a_callers_span_and_the_nodes_are_one_trace() {
     let (_, status, said) = tokio::task::spawn_blocking(|| node.terminate()).await.expect("it ends");
     assert_eq!(status.code(), Some(0), "{said}");
     let mut received = String::new();
-    for _ in 0..200 {
+    for _ in 0..2_400 {
         received = receiver.received();
         if received.contains(&trace_id) {
             break;
