@@ -24,6 +24,7 @@ pub mod options;
 pub mod outcome;
 mod prepared;
 mod query;
+pub mod registry;
 mod rows;
 mod run;
 mod state;
