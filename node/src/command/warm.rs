@@ -4,10 +4,7 @@
 //! record's first line. Requests come in runs; looking all of them up before the first is carried out lets the
 //! processor wait for several places at the same time. Nothing here decides anything: the request itself looks again.
 
-use std::hint::black_box;
-
 use bytes::Bytes;
-use outcrop_flash::Location;
 use outcrop_wire::request::peek_key;
 use outcrop_wire::{Digest, KeyRef, NamespaceId, Verb};
 
@@ -17,10 +14,8 @@ use crate::index::WARM_MAX;
 /// Requests of one run, at most: their records should fit the second-level cache together.
 pub const RUN_MAX: usize = WARM_MAX;
 
-/// Records up to this size are touched to their end.
-const TOUCH_BYTES_MAX: usize = 4 << 10;
-/// Processors fetch lines of 64 bytes in pairs.
-const TOUCH_STRIDE: usize = 128;
+/// Bytes of a record that are asked for: longer ones the processor fetches ahead by itself once they are being read.
+const WARM_BYTES_MAX: usize = 4 << 10;
 
 /// What a run's requests are about; kept from run to run, so that it allocates once.
 #[derive(Debug, Default)]
@@ -30,7 +25,6 @@ pub struct Warmth {
     /// Keys of one namespace, and whether their records will be read.
     keys: Vec<Digest>,
     reads: Vec<bool>,
-    places: Vec<Location>,
 }
 
 impl Warmth {
@@ -70,7 +64,6 @@ impl Warmth {
         self.digests.clear();
         self.keys.clear();
         self.reads.clear();
-        self.places.clear();
     }
 
     fn add(&mut self, digest: Digest, warm: bool, verb: Verb) {
@@ -87,16 +80,8 @@ impl Warmth {
         namespace.index.warm(&self.keys);
         for (digest, _) in self.keys.iter().zip(&self.reads).filter(|(_, reads)| **reads) {
             if let Some(entry) = namespace.index.read(digest.partition()).get(digest) {
-                self.places.push(entry.location);
+                namespace.log.prefetch(entry.location, WARM_BYTES_MAX);
             }
         }
-        let mut sum = 0_u8;
-        for location in &self.places {
-            namespace.log.with_resident(*location, |bytes| {
-                let lines = bytes.iter().take(TOUCH_BYTES_MAX).step_by(TOUCH_STRIDE);
-                sum = lines.fold(sum, |sum, byte| sum.wrapping_add(*byte));
-            });
-        }
-        black_box(sum);
     }
 }

@@ -15,6 +15,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
+use outcrop_flash::prefetch::prefetch;
 use outcrop_wire::limits::PARTITIONS;
 use outcrop_wire::{Digest, PartitionId};
 use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -56,15 +57,18 @@ impl Index {
     /// Asks for the memory of up to [`WARM_MAX`] keys' entries, all at once, so that looking them up afterwards finds it
     /// in the processor's cache. Decides nothing; a partition that is being written is left out.
     pub fn warm(&self, digests: &[Digest]) {
-        // The locks first: a lock's atomic operation holds later loads back, and these are to run side by side. Never
-        // waiting for a lock while holding others, so that nobody can wait in a circle.
+        let shard = |digest: &Digest| &self.shards[digest.partition().index()];
+        digests.iter().for_each(|digest| prefetch(shard(digest)));
+        // Never waiting for a lock while holding others, so that nobody can wait in a circle.
         let guards: [Option<RwLockReadGuard<'_, Partition>>; WARM_MAX] = std::array::from_fn(|place| {
-            digests.get(place).and_then(|digest| self.shards[digest.partition().index()].0.try_read())
+            let digest = digests.get(place)?;
+            let partition = shard(digest).0.try_read()?;
+            partition.prefetch_chunk(digest);
+            Some(partition)
         });
-        let sum = guards.iter().zip(digests).fold(0_u64, |sum, (guard, digest)| {
-            guard.as_ref().map_or(sum, |partition| sum.wrapping_add(partition.peek(digest)))
-        });
-        std::hint::black_box(sum);
+        for (partition, digest) in guards.iter().zip(digests) {
+            partition.iter().for_each(|partition| partition.prefetch_slot(digest));
+        }
     }
 
     /// Bytes of memory that the index has asked for. Locks each partition in turn.

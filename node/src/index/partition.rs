@@ -45,9 +45,14 @@ impl Partition {
         self.sequence
     }
 
-    /// Loads the slots where a digest's entry is likely to be; the number means nothing.
-    pub(super) fn peek(&self, digest: &Digest) -> u64 {
-        self.table.peek(self.key(digest))
+    /// Asks for the memory that says where a digest's slots are.
+    pub(super) fn prefetch_chunk(&self, digest: &Digest) {
+        self.table.prefetch_chunk(self.key(digest));
+    }
+
+    /// Asks for the slots where a digest's entry is likely to be.
+    pub(super) fn prefetch_slot(&self, digest: &Digest) {
+        self.table.prefetch_slot(self.key(digest));
     }
 
     /// A key's entry.

@@ -13,6 +13,8 @@
 
 use std::cmp::Ordering;
 
+use outcrop_flash::prefetch::prefetch;
+
 use super::entry::{Slot, SlotKey};
 use super::gaps::Gaps;
 
@@ -151,17 +153,21 @@ impl Table {
         }
     }
 
-    /// Loads the key's home and the lines beside it; the number means nothing.
+    /// Asks for the line of the list that names the chunk of the key's home.
     #[inline]
-    pub(super) fn peek(&self, key: SlotKey) -> u64 {
+    pub(super) fn prefetch_chunk(&self, key: SlotKey) {
+        let (chunk, _) = locate(self.home(key));
+        self.chunks.get(chunk).into_iter().for_each(prefetch);
+    }
+
+    /// Asks for the key's home and the lines beside it.
+    #[inline]
+    pub(super) fn prefetch_slot(&self, key: SlotKey) {
         const BESIDE: usize = 2;
-        if self.capacity == 0 {
-            return 0;
-        }
         let (chunk, within) = locate(self.home(key));
-        let slots = &self.chunks[chunk];
-        let word = |place: usize| slots.get(place).map_or(0, Slot::first_word);
-        word(within).wrapping_add(word(within + BESIDE)).wrapping_add(word(within.wrapping_sub(BESIDE)))
+        let Some(slots) = self.chunks.get(chunk) else { return };
+        let near = [within.wrapping_sub(BESIDE), within, within + BESIDE];
+        near.iter().filter_map(|place| slots.get(*place)).for_each(prefetch);
     }
 
     /// From the place after this one on.

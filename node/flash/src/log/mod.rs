@@ -37,7 +37,7 @@ pub use checkpoint::CheckpointSource;
 pub use defrag::{Owner, Relocated};
 pub use entry::HEADER_BYTES;
 pub use error::{AppendError, CheckpointError, OpenError, Poisoned, ReadError, SegmentReadError};
-pub use options::{DATA_START, LogOptions, SEGMENT_BYTES_MIN, SEGMENTS_OFFSET, SyncPolicy};
+pub use options::{DATA_START, LogOptions, Room, SEGMENT_BYTES_MIN, SEGMENTS_OFFSET, SyncPolicy};
 pub use read::Entry;
 pub use reader::{Batch, SegmentReader};
 pub use recover::{CheckpointOutcome, CheckpointView, Damage, OpenReport, Replay};
@@ -158,6 +158,11 @@ impl Log {
     /// of date it may, rarely, be a later entry of the same length at the same place: compare the key.
     pub fn with_resident<T>(&self, location: Location, read: impl FnOnce(&[u8]) -> T) -> Option<T> {
         self.shared.with_resident(location, read)
+    }
+
+    /// Asks for the memory of the entry, up to `bytes_max` bytes of it, if its segment is in RAM; doesn't wait for it.
+    pub fn prefetch(&self, location: Location, bytes_max: usize) {
+        self.shared.prefetch(location, bytes_max);
     }
 
     /// A handle to the payload, if its segment is in RAM.

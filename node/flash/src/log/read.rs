@@ -12,6 +12,7 @@ use crate::location::Location;
 use crate::log::entry::{HEADER_BYTES, Header, Kind, Seed};
 use crate::log::error::ReadError;
 use crate::log::shared::Shared;
+use crate::prefetch::prefetch_bytes;
 
 /// A payload and the buffer that holds it. Cloning shares, nothing is copied.
 #[derive(Clone, Debug)]
@@ -68,6 +69,15 @@ impl Shared {
         let buffer = guard.as_ref()?;
         let (_, range) = payload_range(buffer, self.table.seed(location.segment()), location, 0)?;
         Some(read(buffer.get(range)?))
+    }
+
+    /// Asks for the memory of an entry in RAM. Its header isn't looked at: that would be waiting for its first line.
+    #[inline]
+    pub fn prefetch(&self, location: Location, bytes_max: usize) {
+        let Some(guard) = self.table.resident_guard(location.segment()) else { return };
+        let Some(buffer) = guard.as_ref() else { return };
+        let range = location.offset()..location.offset() + location.byte_len();
+        prefetch_bytes(buffer.get(range).unwrap_or_default(), bytes_max);
     }
 
     /// A handle to the payload, if its segment is in RAM.
