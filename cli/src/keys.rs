@@ -7,6 +7,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use outcrop_wire::key::{check_namespace_name, check_set_name};
+pub use outcrop_wire::text::{canonical_int, is_unprintable, parse_hex, print_hex};
 use outcrop_wire::{Key, KeyError, MapKey, UserKey, UserKeyRef};
 use thiserror::Error;
 
@@ -111,39 +112,6 @@ pub fn parse_map_key(text: &str) -> Result<MapKey, KeySyntaxError> {
         UserKey::Text(text) => MapKey::Text(text),
         UserKey::Bytes(bytes) => MapKey::Bytes(bytes),
     })
-}
-
-/// The integer whose one canonical decimal form this is.
-pub fn canonical_int(text: &str) -> Option<i64> {
-    let digits = text.strip_prefix('-').unwrap_or(text);
-    let canonical = match digits.as_bytes() {
-        [b'0'] => digits.len() == text.len(),
-        [b'1'..=b'9', rest @ ..] => rest.iter().all(u8::is_ascii_digit),
-        _ => false,
-    };
-    if canonical { text.parse().ok() } else { None }
-}
-
-/// Lower-case hexadecimal digits of `bytes`.
-pub fn print_hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut out, byte| {
-        for nibble in [byte >> 4, byte & 15] {
-            out.push(char::from_digit(nibble.into(), 16).unwrap_or('0'));
-        }
-        out
-    })
-}
-
-/// Bytes of pairs of hexadecimal digits, of either case.
-pub fn parse_hex(digits: &str) -> Option<Vec<u8>> {
-    let nibble = |digit: u8| char::from(digit).to_digit(16).map(|value| value as u8);
-    let (pairs, []) = digits.as_bytes().as_chunks::<2>() else { return None };
-    pairs.iter().map(|[high, low]| Some(nibble(*high)? << 4 | nibble(*low)?)).collect()
-}
-
-/// What breaks a line or turns it around on a terminal: controls, line separators and direction overrides.
-pub fn is_unprintable(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 fn shorten(text: &str) -> String {

@@ -37,16 +37,15 @@
 //! ```
 
 use outcrop_wire::record::ArchivedBins;
+use outcrop_wire::typed;
 use outcrop_wire::value::ArchivedValue;
-use outcrop_wire::{Bin, Bins, Value};
+use outcrop_wire::{Bins, Value};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::error::ClientError;
-use crate::typed::de::{self, BinsSource};
-use crate::typed::{TypedError, ser};
 
-pub use crate::typed::dynamic::AnyValue;
+pub use outcrop_wire::typed::AnyValue;
 
 /// The bins of a struct or of a map with text keys.
 ///
@@ -59,21 +58,7 @@ pub use crate::typed::dynamic::AnyValue;
 /// # Ok::<(), outcrop_client::ClientError>(())
 /// ```
 pub fn to_bins<T: Serialize + ?Sized>(value: &T) -> Result<Bins, ClientError> {
-    let entries = match value.serialize(ser::ValueSerializer::new()).map_err(TypedError::from)? {
-        Value::Map(entries) => entries,
-        other => {
-            let message = format!("a record is made of a struct or a map, not of {}", other.type_name());
-            return Err(TypedError::new(message).into());
-        }
-    };
-    let mut bins = Vec::with_capacity(entries.len());
-    for (key, value) in entries {
-        match key {
-            outcrop_wire::MapKey::Text(name) => bins.push(Bin { name, value }),
-            other => return Err(TypedError::new(format!("a bin's name is text, not {other:?}")).into()),
-        }
-    }
-    Ok(Bins { bins })
+    Ok(typed::to_bins(value)?)
 }
 
 /// A type of these bins.
@@ -86,8 +71,7 @@ pub fn to_bins<T: Serialize + ?Sized>(value: &T) -> Result<Bins, ClientError> {
 /// assert!(error.to_string().contains("born"), "{error}");
 /// ```
 pub fn from_bins<T: DeserializeOwned>(bins: &Bins) -> Result<T, ClientError> {
-    let source = BinsSource::new(bins.bins.iter().map(|bin| (bin.name.as_str(), &bin.value)));
-    Ok(T::deserialize(source).map_err(TypedError::from)?)
+    Ok(typed::from_bins(bins)?)
 }
 
 /// A type of archived bins, read in place: [`crate::RecordView::decode`] without the view.
@@ -101,8 +85,7 @@ pub fn from_bins<T: DeserializeOwned>(bins: &Bins) -> Result<T, ClientError> {
 /// # Ok::<(), outcrop_client::ClientError>(())
 /// ```
 pub fn from_archived<T: DeserializeOwned>(bins: &ArchivedBins) -> Result<T, ClientError> {
-    let source = BinsSource::new(bins.bins.iter().map(|bin| (bin.name.as_str(), &bin.value)));
-    Ok(T::deserialize(source).map_err(TypedError::from)?)
+    Ok(typed::from_archived(bins)?)
 }
 
 /// The value of any serde type.
@@ -114,7 +97,7 @@ pub fn from_archived<T: DeserializeOwned>(bins: &ArchivedBins) -> Result<T, Clie
 /// # Ok::<(), outcrop_client::ClientError>(())
 /// ```
 pub fn to_value<T: Serialize + ?Sized>(value: &T) -> Result<Value, ClientError> {
-    Ok(value.serialize(ser::ValueSerializer::new()).map_err(TypedError::from)?)
+    Ok(typed::to_value(value)?)
 }
 
 /// A type of a value.
@@ -126,7 +109,7 @@ pub fn to_value<T: Serialize + ?Sized>(value: &T) -> Result<Value, ClientError> 
 /// # Ok::<(), outcrop_client::ClientError>(())
 /// ```
 pub fn from_value<T: DeserializeOwned>(value: &Value) -> Result<T, ClientError> {
-    Ok(T::deserialize(de::ValueDeserializer::new(value)).map_err(TypedError::from)?)
+    Ok(typed::from_value(value)?)
 }
 
 /// A type of an archived value, read in place.
@@ -140,5 +123,5 @@ pub fn from_value<T: DeserializeOwned>(value: &Value) -> Result<T, ClientError> 
 /// # Ok::<(), outcrop_client::ClientError>(())
 /// ```
 pub fn from_archived_value<T: DeserializeOwned>(value: &ArchivedValue) -> Result<T, ClientError> {
-    Ok(T::deserialize(de::ValueDeserializer::new(value)).map_err(TypedError::from)?)
+    Ok(typed::from_archived_value(value)?)
 }

@@ -4,10 +4,9 @@ use std::time::Duration;
 
 use outcrop_wire::archive::ArchiveError;
 use outcrop_wire::request::RequestError;
-use outcrop_wire::{Code, KeyError, Retry};
+use outcrop_wire::{Code, KeyError, Retry, TypedError};
 use thiserror::Error;
 
-use crate::typed::TypedError;
 use crate::url::UrlError;
 
 /// Why a request has no result.

@@ -43,14 +43,14 @@ mod scan;
 mod telemetry;
 mod transport;
 mod trust;
-mod typed;
 mod url;
 mod verbs;
 mod view;
 
 pub use outcrop_wire::{
     Bin, Bins, Code, Cursor, Digest, Key, KeyError, KeyRef, MapKey, NamespaceId, NamespaceInfo, Operation, PutMode,
-    Record, Retry, Ttl, UserKey, UserKeyRef, Value, archive::ArchiveError, record::ArchivedBins, value::ArchivedValue,
+    Record, Retry, Ttl, TypedError, UserKey, UserKeyRef, Value, archive::ArchiveError, record::ArchivedBins,
+    value::ArchivedValue,
 };
 
 pub use batch::{Batch, BatchOutcome};
@@ -61,7 +61,6 @@ pub use operate::OperateResult;
 pub use options::{DeleteOptions, OperateOptions, PutOptions, ScanOptions};
 pub use scan::Scan;
 pub use trust::{Trust, dev_certificate_path};
-pub use typed::TypedError;
 pub use url::UrlError;
 pub use view::{RecordMeta, RecordView, Written};
 

@@ -123,6 +123,12 @@ impl fmt::Display for UserKeyRef<'_> {
     }
 }
 
+impl fmt::Display for UserKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.borrow().fmt(f)
+    }
+}
+
 impl From<i64> for UserKey {
     fn from(number: i64) -> Self {
         UserKey::Int(number)

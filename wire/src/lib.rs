@@ -13,6 +13,8 @@ mod fault;
 pub mod frame;
 pub mod function;
 pub mod hello;
+#[cfg(feature = "json")]
+pub mod json;
 pub mod key;
 pub mod limits;
 pub mod operation;
@@ -22,7 +24,10 @@ pub mod record;
 pub mod reply;
 pub mod request;
 pub mod stored;
+pub mod text;
 pub mod trace;
+#[cfg(feature = "serde")]
+pub mod typed;
 pub mod value;
 
 pub use code::{Code, Retry};
@@ -38,4 +43,6 @@ pub use reply::{Reply, ReplyHeader};
 pub use request::{BinSelection, PutMode, RequestBody, RequestHeader, Ttl, Verb};
 pub use stored::{StoredHeader, StoredRecord};
 pub use trace::TraceContext;
+#[cfg(feature = "serde")]
+pub use typed::TypedError;
 pub use value::Value;

@@ -2,15 +2,15 @@
 
 use std::fmt;
 
-use outcrop_wire::{MapKey, Value};
+use crate::{MapKey, Value};
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 /// A [`Value`] that serde can carry: a field whose type isn't known beforehand.
 ///
 /// ```
-/// use outcrop_client::Value;
-/// use outcrop_client::bins::{AnyValue, from_bins, to_bins};
+/// use outcrop_wire::Value;
+/// use outcrop_wire::typed::{AnyValue, from_bins, to_bins};
 ///
 /// #[derive(serde::Serialize, serde::Deserialize)]
 /// struct Event {
@@ -20,7 +20,7 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 /// let event = Event { kind: "click".into(), payload: AnyValue(Value::List(vec![1.into(), 2.5.into()])) };
 /// let back: Event = from_bins(&to_bins(&event)?)?;
 /// assert_eq!(back.payload, event.payload);
-/// # Ok::<(), outcrop_client::ClientError>(())
+/// # Ok::<(), outcrop_wire::TypedError>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct AnyValue(
@@ -79,6 +79,30 @@ impl Serialize for ValueRef<'_> {
 impl Serialize for AnyValue {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         ValueRef(&self.0).serialize(serializer)
+    }
+}
+
+impl Serialize for Value {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        ValueRef(self).serialize(serializer)
+    }
+}
+
+impl Serialize for MapKey {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        KeyRef(self).serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Value {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(AnyVisitor)
+    }
+}
+
+impl<'de> Deserialize<'de> for MapKey {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(KeyVisitor)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Documents as records: the fields of an object are bins, anything else is the unnamed bin.
 
-use outcrop_wire::limits::VALUE_DEPTH_MAX;
-use outcrop_wire::{Bins, MapKey, Value, archive};
+use crate::limits::VALUE_DEPTH_MAX;
+use crate::{Bins, MapKey, Value, archive};
 
 use super::parse::{JsonError, parse_value};
 
@@ -23,7 +23,7 @@ pub fn bins_from_value(value: Value) -> Result<Bins, JsonError> {
                     return Err(JsonError::Record(why.to_owned()));
                 };
                 // The parser has refused doubled names already; `Bins::set` would look through all of them again.
-                bins.bins.push(outcrop_wire::Bin { name, value });
+                bins.bins.push(crate::Bin { name, value });
             }
         }
         other => bins = Bins::unnamed(other),

@@ -1,13 +1,13 @@
 //! Keys of maps: integers, text and bytes, and what serde calls so.
 
-use outcrop_wire::MapKey;
+use crate::MapKey;
 use serde::Serialize;
 use serde::ser::{Impossible, Serializer};
 
 use super::PathError;
 
 /// Makes a map's key of an integer, text, bytes or a unit variant; all else is refused.
-pub(crate) struct KeySerializer;
+pub(super) struct KeySerializer;
 
 fn refused<T>(what: &str) -> Result<T, PathError> {
     Err(PathError::new(format!("a map's key is an integer, text or bytes, not {what}")))

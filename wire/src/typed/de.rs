@@ -1,7 +1,9 @@
-//! Values to types: one deserializer for owned values and for archived ones, which are read in place.
+//! Values to types: one deserializer for owned values, for validated archives and for peeked ones, read in place.
 
-use outcrop_wire::operation::{ArchivedMapKey, MapKey};
-use outcrop_wire::value::{ArchivedValue, Value};
+use std::ops::Range;
+
+use crate::operation::{ArchivedMapKey, MapKey};
+use crate::value::{ArchivedValue, Value};
 use serde::de::value::{BorrowedBytesDeserializer, BorrowedStrDeserializer, I64Deserializer};
 use serde::de::{
     DeserializeSeed, Deserializer, EnumAccess, Error, IntoDeserializer, MapAccess, SeqAccess, Unexpected,
@@ -10,17 +12,18 @@ use serde::de::{
 use serde::forward_to_deserialize_any;
 
 use super::PathError;
+use crate::peek::{PeekError, PeekKey, PeekList, PeekMap, PeekValue};
 
 /// A map's key, owned elsewhere.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum KeyPart<'a> {
+pub(super) enum KeyPart<'a> {
     Int(i64),
     Text(&'a str),
     Bytes(&'a [u8]),
 }
 
 /// One level of a value, owned or archived.
-pub(crate) enum Part<'a, S: Source<'a>> {
+pub(super) enum Part<'a, S: Source<'a>> {
     Null,
     Bool(bool),
     Int(i64),
@@ -32,11 +35,12 @@ pub(crate) enum Part<'a, S: Source<'a>> {
 }
 
 /// A value that can be looked into.
-pub(crate) trait Source<'a>: Copy + Sized {
+pub(super) trait Source<'a>: Copy + Sized {
     type Items: ExactSizeIterator<Item = Self>;
     type Entries: ExactSizeIterator<Item = (KeyPart<'a>, Self)>;
 
-    fn part(self) -> Part<'a, Self>;
+    /// What it is; an error if it can't be read.
+    fn part(self) -> Result<Part<'a, Self>, PathError>;
 }
 
 type EntryOf<'a> = fn(&'a (MapKey, Value)) -> (KeyPart<'a>, &'a Value);
@@ -47,7 +51,7 @@ impl<'a> Source<'a> for &'a Value {
     type Items = std::slice::Iter<'a, Value>;
     type Entries = std::iter::Map<std::slice::Iter<'a, (MapKey, Value)>, EntryOf<'a>>;
 
-    fn part(self) -> Part<'a, Self> {
+    fn part(self) -> Result<Part<'a, Self>, PathError> {
         fn entry((key, value): &(MapKey, Value)) -> (KeyPart<'_>, &Value) {
             let key = match key {
                 MapKey::Int(number) => KeyPart::Int(*number),
@@ -56,7 +60,7 @@ impl<'a> Source<'a> for &'a Value {
             };
             (key, value)
         }
-        match self {
+        Ok(match self {
             Value::Null => Part::Null,
             Value::Bool(value) => Part::Bool(*value),
             Value::Int(value) => Part::Int(*value),
@@ -65,7 +69,7 @@ impl<'a> Source<'a> for &'a Value {
             Value::Bytes(value) => Part::Bytes(value),
             Value::List(items) => Part::List(items.iter()),
             Value::Map(entries) => Part::Map(entries.iter().map(entry as EntryOf<'a>)),
-        }
+        })
     }
 }
 
@@ -73,7 +77,7 @@ impl<'a> Source<'a> for &'a ArchivedValue {
     type Items = std::slice::Iter<'a, ArchivedValue>;
     type Entries = std::iter::Map<std::slice::Iter<'a, ArchivedEntry>, ArchivedEntryOf<'a>>;
 
-    fn part(self) -> Part<'a, Self> {
+    fn part(self) -> Result<Part<'a, Self>, PathError> {
         fn entry(entry: &ArchivedEntry) -> (KeyPart<'_>, &ArchivedValue) {
             let key = match &entry.0 {
                 ArchivedMapKey::Int(number) => KeyPart::Int(number.to_native()),
@@ -82,7 +86,7 @@ impl<'a> Source<'a> for &'a ArchivedValue {
             };
             (key, &entry.1)
         }
-        match self {
+        Ok(match self {
             ArchivedValue::Null => Part::Null,
             ArchivedValue::Bool(value) => Part::Bool(*value),
             ArchivedValue::Int(value) => Part::Int(value.to_native()),
@@ -91,23 +95,95 @@ impl<'a> Source<'a> for &'a ArchivedValue {
             ArchivedValue::Bytes(value) => Part::Bytes(value.as_slice()),
             ArchivedValue::List(items) => Part::List(items.as_slice().iter()),
             ArchivedValue::Map(entries) => Part::Map(entries.as_slice().iter().map(entry as ArchivedEntryOf<'a>)),
-        }
+        })
     }
 }
 
+/// A value that is peeked at, or why it can't be.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Peeked<'a>(pub(super) Result<PeekValue<'a>, PeekError>);
+
+/// Entries of a peeked map; one whose key can't be read has its error as its value.
+pub(super) fn peeked_entry<'a>(entry: Result<(PeekKey<'a>, PeekValue<'a>), PeekError>) -> (KeyPart<'a>, Peeked<'a>) {
+    match entry {
+        Ok((PeekKey::Int(number), value)) => (KeyPart::Int(number), Peeked(Ok(value))),
+        Ok((PeekKey::Text(text), value)) => (KeyPart::Text(text), Peeked(Ok(value))),
+        Ok((PeekKey::Bytes(bytes), value)) => (KeyPart::Bytes(bytes), Peeked(Ok(value))),
+        Err(error) => (KeyPart::Text(""), Peeked(Err(error))),
+    }
+}
+
+impl<'a> Source<'a> for Peeked<'a> {
+    type Items = PeekedItems<'a>;
+    type Entries = PeekedEntries<'a>;
+
+    fn part(self) -> Result<Part<'a, Self>, PathError> {
+        Ok(match self.0.map_err(|error| PathError::new(error.to_string()))? {
+            PeekValue::Null => Part::Null,
+            PeekValue::Bool(value) => Part::Bool(value),
+            PeekValue::Int(value) => Part::Int(value),
+            PeekValue::Float(value) => Part::Float(value),
+            PeekValue::Text(value) => Part::Text(value),
+            PeekValue::Bytes(value) => Part::Bytes(value),
+            PeekValue::List(list) => Part::List(PeekedItems { list, places: 0..list.len() }),
+            PeekValue::Map(map) => Part::Map(PeekedEntries { map, places: 0..map.len() }),
+        })
+    }
+}
+
+/// The items of a peeked list.
+pub(super) struct PeekedItems<'a> {
+    list: PeekList<'a>,
+    places: Range<usize>,
+}
+
+impl<'a> Iterator for PeekedItems<'a> {
+    type Item = Peeked<'a>;
+
+    fn next(&mut self) -> Option<Peeked<'a>> {
+        self.list.get(self.places.next()?).transpose().map(Peeked)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.places.size_hint()
+    }
+}
+
+impl ExactSizeIterator for PeekedItems<'_> {}
+
+/// The entries of a peeked map.
+pub(super) struct PeekedEntries<'a> {
+    map: PeekMap<'a>,
+    places: Range<usize>,
+}
+
+impl<'a> Iterator for PeekedEntries<'a> {
+    type Item = (KeyPart<'a>, Peeked<'a>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.map.entry(self.places.next()?).transpose().map(peeked_entry)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.places.size_hint()
+    }
+}
+
+impl ExactSizeIterator for PeekedEntries<'_> {}
+
 /// Reads one value.
 #[derive(Clone, Copy)]
-pub(crate) struct ValueDeserializer<S>(S);
+pub(super) struct ValueDeserializer<S>(S);
 
 impl<S> ValueDeserializer<S> {
-    pub(crate) fn new(source: S) -> Self {
+    pub(super) fn new(source: S) -> Self {
         ValueDeserializer(source)
     }
 }
 
 impl<'a, S: Source<'a>> ValueDeserializer<S> {
-    fn unexpected(&self) -> Unexpected<'a> {
-        match self.0.part() {
+    fn unexpected(&self) -> Result<Unexpected<'a>, PathError> {
+        Ok(match self.0.part()? {
             Part::Null => Unexpected::Other("null"),
             Part::Bool(value) => Unexpected::Bool(value),
             Part::Int(value) => Unexpected::Signed(value),
@@ -116,12 +192,12 @@ impl<'a, S: Source<'a>> ValueDeserializer<S> {
             Part::Bytes(value) => Unexpected::Bytes(value),
             Part::List(_) => Unexpected::Other("a list"),
             Part::Map(_) => Unexpected::Other("a map"),
-        }
+        })
     }
 
     /// A float from an integer, if it holds it exactly.
     fn float<V: Visitor<'a>>(self, visitor: V, mantissa_bits: u32) -> Result<V::Value, PathError> {
-        match self.0.part() {
+        match self.0.part()? {
             Part::Int(value) if value.unsigned_abs() <= 1 << mantissa_bits => visitor.visit_f64(value as f64),
             Part::Int(value) => Err(PathError::new(format!("a float holds {value} only rounded"))),
             _ => self.deserialize_any(visitor),
@@ -133,7 +209,7 @@ impl<'a, S: Source<'a>> Deserializer<'a> for ValueDeserializer<S> {
     type Error = PathError;
 
     fn deserialize_any<V: Visitor<'a>>(self, visitor: V) -> Result<V::Value, PathError> {
-        match self.0.part() {
+        match self.0.part()? {
             Part::Null => visitor.visit_unit(),
             Part::Bool(value) => visitor.visit_bool(value),
             Part::Int(value) => visitor.visit_i64(value),
@@ -161,7 +237,7 @@ impl<'a, S: Source<'a>> Deserializer<'a> for ValueDeserializer<S> {
     }
 
     fn deserialize_option<V: Visitor<'a>>(self, visitor: V) -> Result<V::Value, PathError> {
-        match self.0.part() {
+        match self.0.part()? {
             Part::Null => visitor.visit_none(),
             _ => visitor.visit_some(self),
         }
@@ -177,17 +253,19 @@ impl<'a, S: Source<'a>> Deserializer<'a> for ValueDeserializer<S> {
         _: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, PathError> {
-        match self.0.part() {
+        match self.0.part()? {
             Part::Text(variant) => visitor.visit_enum(OneVariant { variant, value: None::<S> }),
             Part::Map(mut entries) if entries.len() == 1 => match entries.next() {
                 Some((KeyPart::Text(variant), value)) => visitor.visit_enum(OneVariant { variant, value: Some(value) }),
                 _ => Err(PathError::new("a variant's name is text")),
             },
-            _ => Err(Error::invalid_type(self.unexpected(), &"a variant: its name, or a map of its name and value")),
+            _ => Err(Error::invalid_type(self.unexpected()?, &"a variant: its name, or a map of its name and value")),
         }
     }
 
     fn deserialize_ignored_any<V: Visitor<'a>>(self, visitor: V) -> Result<V::Value, PathError> {
+        // What can't be read is told even where nobody wants it.
+        self.0.part()?;
         visitor.visit_unit()
     }
 
@@ -260,7 +338,7 @@ impl std::fmt::Display for KeyPart<'_> {
         match self {
             KeyPart::Int(number) => write!(f, "{number}"),
             KeyPart::Text(text) => f.write_str(text),
-            KeyPart::Bytes(bytes) => write!(f, "{}", outcrop_wire::UserKeyRef::Bytes(bytes)),
+            KeyPart::Bytes(bytes) => write!(f, "{}", crate::UserKeyRef::Bytes(bytes)),
         }
     }
 }
@@ -292,7 +370,7 @@ impl<'a, S: Source<'a>> VariantAccess<'a> for OneVariant<'a, S> {
     type Error = PathError;
 
     fn unit_variant(self) -> Result<(), PathError> {
-        match self.value.map(Source::part) {
+        match self.value.map(Source::part).transpose()? {
             None | Some(Part::Null) => Ok(()),
             Some(_) => Err(PathError::new(format!("variant {:?} has no value, the record has one", self.variant))),
         }
@@ -316,12 +394,12 @@ impl<'a, S: Source<'a>> VariantAccess<'a> for OneVariant<'a, S> {
 }
 
 /// Bins as the map that they are.
-pub(crate) struct BinsSource<I> {
+pub(super) struct BinsSource<I> {
     bins: I,
 }
 
 impl<I> BinsSource<I> {
-    pub(crate) fn new(bins: I) -> Self {
+    pub(super) fn new(bins: I) -> Self {
         BinsSource { bins }
     }
 }

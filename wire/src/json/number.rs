@@ -1,10 +1,10 @@
 //! Decimal numbers to integers and floats without rounding, and floats back to decimals.
 
-use outcrop_wire::Value;
+use crate::Value;
 
 /// The value that holds a JSON number exactly, if there is one: an i64, else the float that prints as the same decimal.
 pub(super) fn parse_number(text: &str) -> Option<Value> {
-    if let Some(number) = crate::keys::canonical_int(text) {
+    if let Some(number) = crate::text::canonical_int(text) {
         return Some(Value::Int(number));
     }
     let float: f64 = text.parse().ok()?;

@@ -1,7 +1,7 @@
 //! Types to values.
 
-use outcrop_wire::limits::VALUE_DEPTH_MAX;
-use outcrop_wire::{MapKey, Value};
+use crate::limits::VALUE_DEPTH_MAX;
+use crate::{MapKey, Value};
 use serde::Serialize;
 use serde::ser::{
     SerializeMap, SerializeSeq, SerializeStruct, SerializeStructVariant, SerializeTuple, SerializeTupleStruct,
@@ -13,13 +13,13 @@ use super::key::KeySerializer;
 
 /// Makes a value; counts depth, so that a type that holds itself runs into the limit rather than out of stack.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct ValueSerializer {
+pub(super) struct ValueSerializer {
     /// Lists and maps that may still be opened; one more than a value's own, for the record around it.
     depth_left: usize,
 }
 
 impl ValueSerializer {
-    pub(crate) fn new() -> Self {
+    pub(super) fn new() -> Self {
         ValueSerializer { depth_left: VALUE_DEPTH_MAX + 1 }
     }
 
@@ -185,7 +185,7 @@ impl Serializer for ValueSerializer {
 }
 
 /// Gathers a list.
-pub(crate) struct ListSerializer {
+pub(super) struct ListSerializer {
     items: Vec<Value>,
     inner: ValueSerializer,
     variant: Option<&'static str>,
@@ -231,7 +231,7 @@ lists!(SerializeSeq serialize_element, SerializeTuple serialize_element, Seriali
        SerializeTupleVariant serialize_field);
 
 /// Gathers a map, in the order in which its entries come.
-pub(crate) struct MapSerializer {
+pub(super) struct MapSerializer {
     entries: Vec<(MapKey, Value)>,
     key: Option<MapKey>,
     inner: ValueSerializer,
@@ -268,7 +268,7 @@ impl std::fmt::Display for KeyName<'_> {
         match self.0 {
             MapKey::Int(number) => write!(f, "{number}"),
             MapKey::Text(text) => f.write_str(text),
-            MapKey::Bytes(bytes) => write!(f, "{}", outcrop_wire::UserKeyRef::Bytes(bytes)),
+            MapKey::Bytes(bytes) => write!(f, "{}", crate::UserKeyRef::Bytes(bytes)),
         }
     }
 }

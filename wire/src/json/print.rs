@@ -2,9 +2,9 @@
 
 use std::fmt::Write as _;
 
+use crate::{MapKey, Value};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use outcrop_wire::{MapKey, Value};
 
 use super::{KEY_HEX, KEY_INT, KEY_TEXT, TAG_BYTES, TAG_FLOAT, needs_escape, print_float};
 
@@ -58,7 +58,7 @@ pub fn print_text(text: &str, out: &mut String) {
             '\r' => out.push_str("\\r"),
             '\t' => out.push_str("\\t"),
             // All of these are in the basic plane, so that one escape of four digits holds each.
-            c if crate::keys::is_unprintable(c) => drop(write!(out, "\\u{:04x}", u32::from(c))),
+            c if crate::text::is_unprintable(c) => drop(write!(out, "\\u{:04x}", u32::from(c))),
             c => out.push(c),
         }
     }
@@ -69,7 +69,7 @@ pub fn print_text(text: &str, out: &mut String) {
 fn key_name(key: &MapKey, sole: bool) -> std::borrow::Cow<'_, str> {
     match key {
         MapKey::Int(number) => format!("{KEY_INT}{number}").into(),
-        MapKey::Bytes(bytes) => format!("{KEY_HEX}{}", crate::keys::print_hex(bytes)).into(),
+        MapKey::Bytes(bytes) => format!("{KEY_HEX}{}", crate::text::print_hex(bytes)).into(),
         MapKey::Text(text) if needs_escape(text, sole) => format!("{KEY_TEXT}{text}").into(),
         MapKey::Text(text) => text.as_str().into(),
     }

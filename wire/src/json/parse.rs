@@ -3,9 +3,9 @@
 use std::collections::HashSet;
 use std::fmt;
 
+use crate::{MapKey, Value};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use outcrop_wire::{MapKey, Value};
 use serde::de::{DeserializeSeed, MapAccess, SeqAccess, Visitor};
 use thiserror::Error;
 
@@ -320,10 +320,10 @@ impl Entries {
     /// A field's name as a key that isn't there yet.
     fn parse_name<E: serde::de::Error>(&mut self, name: &str, walk: &mut Walk) -> Result<MapKey, E> {
         let key = if let Some(digits) = name.strip_prefix(KEY_INT) {
-            let number = crate::keys::canonical_int(digits);
+            let number = crate::text::canonical_int(digits);
             number.map(MapKey::Int).ok_or_else(|| walk.refuse_tag(name, FORM_INT))?
         } else if let Some(digits) = name.strip_prefix(KEY_HEX) {
-            let bytes = crate::keys::parse_hex(digits).filter(|bytes| crate::keys::print_hex(bytes) == digits);
+            let bytes = crate::text::parse_hex(digits).filter(|bytes| crate::text::print_hex(bytes) == digits);
             bytes.map(MapKey::Bytes).ok_or_else(|| walk.refuse_tag(name, FORM_HEX))?
         } else if let Some(literal) = name.strip_prefix(KEY_TEXT) {
             if !needs_escape(literal, true) {

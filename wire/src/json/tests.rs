@@ -1,7 +1,7 @@
 //! Tests of JSON in and out: what is refused and why, and that nothing changes on the way.
 
-use outcrop_wire::limits::VALUE_DEPTH_MAX;
-use outcrop_wire::{Bins, MapKey, Value};
+use crate::limits::VALUE_DEPTH_MAX;
+use crate::{Bins, MapKey, Value};
 use proptest::prelude::*;
 
 use super::*;
@@ -143,7 +143,7 @@ proptest! {
     #[test]
     fn a_printed_value_parses_back(value in value()) {
         let text = to_text(&value);
-        prop_assert!(!text.chars().any(crate::keys::is_unprintable));
+        prop_assert!(!text.chars().any(crate::text::is_unprintable));
         prop_assert_eq!(parse_value(text.as_bytes(), 64), Ok(value));
     }
 
