@@ -4,56 +4,11 @@ use std::any::{Any, TypeId};
 
 use outcrop_wire::archive;
 use outcrop_wire::peek::{self, PeekValue};
-use outcrop_wire::{Bins, Value};
+use outcrop_wire::{Bins, Value, typed};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::error::Error;
-
-pub(crate) fn any(value: &Value) -> moved::dynamic::AnyValue {
-    moved::dynamic::AnyValue(value.clone())
-}
-pub(crate) fn key_text(key: &crate::MapKey) -> &str {
-    if let crate::MapKey::Text(text) = key { text } else { "" }
-}
-
-#[path = "../../client/src/typed/mod.rs"]
-#[allow(dead_code, missing_docs, unreachable_pub)]
-mod moved;
-mod typed {
-    use super::moved::{TypedError, de, ser};
-    use super::*;
-
-    pub fn to_value<T: Serialize + ?Sized>(value: &T) -> Result<Value, TypedError> {
-        Ok(value.serialize(ser::ValueSerializer::new())?)
-    }
-    pub fn from_value<T: DeserializeOwned>(value: &Value) -> Result<T, TypedError> {
-        Ok(T::deserialize(de::ValueDeserializer::new(value))?)
-    }
-    pub fn from_peek<T: DeserializeOwned>(value: PeekValue<'_>) -> Result<T, TypedError> {
-        from_value(&value.to_value().map_err(|error| TypedError::new(error.to_string()))?)
-    }
-    pub fn to_bins<T: Serialize + ?Sized>(value: &T) -> Result<Bins, TypedError> {
-        let mut bins = Bins::new();
-        if let Value::Map(entries) = to_value(value)? {
-            for (key, value) in entries {
-                if let crate::MapKey::Text(name) = key {
-                    bins.set(name, value);
-                }
-            }
-        }
-        Ok(bins)
-    }
-    pub fn from_peek_bins<T: DeserializeOwned>(bins: peek::PeekBins<'_>) -> Result<T, TypedError> {
-        let mut entries = Vec::new();
-        for bin in bins.iter() {
-            let (name, value) = bin.map_err(|error| TypedError::new(error.to_string()))?;
-            let value = value.to_value().map_err(|error| TypedError::new(error.to_string()))?;
-            entries.push((crate::MapKey::from(name), value));
-        }
-        from_value(&Value::Map(entries))
-    }
-}
 
 /// Any bytes as one value; plain `Vec<u8>` is a list of small integers to serde.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -167,7 +122,7 @@ pub(crate) fn of_archive_value(archive: &[u8]) -> Result<Value, Error> {
 
 pub(crate) fn of_bins<T: DeserializeOwned>(archive: &[u8]) -> Result<T, Error> {
     let bins = peek::PeekBins::new(archive)?;
-    typed::from_peek_bins(bins).map_err(|error| Error::new(Error::WRONG_TYPE, error.to_string()))
+    typed::from_peeked_bins(bins).map_err(|error| Error::new(Error::WRONG_TYPE, error.to_string()))
 }
 
 /// A type of a peeked value, scalars without a detour through serde.
@@ -187,7 +142,7 @@ pub(crate) fn of_peek<T: DeserializeOwned + 'static>(value: &PeekValue<'_>) -> R
 }
 
 pub(crate) fn of_peek_any<T: DeserializeOwned>(value: &PeekValue<'_>) -> Result<T, Error> {
-    typed::from_peek(*value).map_err(|error| Error::new(Error::WRONG_TYPE, error.to_string()))
+    typed::from_peeked(*value).map_err(|error| Error::new(Error::WRONG_TYPE, error.to_string()))
 }
 
 /// A type that wants a map, of one without entries.

@@ -19,11 +19,12 @@
 //!     functions: [discount],
 //! }
 //!
+//! # fn main() {
 //! // In a test the function is what it looks like: a function.
 //! let mut product = Record::fake().bin("price", 80.0).build();
 //! assert_eq!(discount(&mut product, 25.0).unwrap(), 60.0);
 //! assert_eq!(product.get::<f64>("price").unwrap(), Some(60.0));
-//! # fn main() {}
+//! # }
 //! ```
 //!
 //! | kind | attribute | what it is |

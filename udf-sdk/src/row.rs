@@ -79,7 +79,7 @@ impl Serialize for Row {
         use serde::ser::SerializeMap;
         let mut map = serializer.serialize_map(Some(self.entries.len()))?;
         for (name, value) in &self.entries {
-            map.serialize_entry(&crate::codec::key_text(name), &crate::codec::any(value))?;
+            map.serialize_entry(name, value)?;
         }
         map.end()
     }

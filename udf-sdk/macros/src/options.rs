@@ -80,7 +80,7 @@ pub fn docs(attributes: &[Attribute]) -> String {
         let Meta::NameValue(pair) = &attribute.meta else { continue };
         let Expr::Lit(ExprLit { lit: Lit::Str(text), .. }) = &pair.value else { continue };
         if pair.path.is_ident("doc") {
-            for line in text.value().lines() {
+            for line in text.value().split('\n') {
                 lines.push(line.strip_prefix(' ').unwrap_or(line).trim_end().to_owned());
             }
         }

@@ -54,8 +54,10 @@ impl Record {
             None if source.committed.is_none() => Outcome::Nothing,
             None => Outcome::Delete,
             Some(bins) => {
-                let kept = if source.exists() { Ttl::Keep } else { Ttl::Default };
-                Outcome::Write { bins: bins.clone(), ttl: source.ttl.unwrap_or(kept) }
+                // A record made anew has no time to live that it could keep.
+                let kept = if source.exists() && !source.recreated { Ttl::Keep } else { Ttl::Default };
+                let ttl = source.ttl.filter(|ttl| *ttl != Ttl::Keep).unwrap_or(kept);
+                Outcome::Write { bins: bins.clone(), ttl }
             }
         }
     }
@@ -82,7 +84,7 @@ impl Record {
             }
         };
         source.current = source.committed.as_ref().map(|(_, bins)| bins.clone());
-        (source.changed, source.ttl) = (false, None);
+        (source.changed, source.recreated, source.ttl) = (false, false, None);
         Record::of(source)
     }
 }
@@ -157,6 +159,7 @@ impl FakeRecord {
         };
         let committed = (!self.absent).then_some((self.header, bins));
         let current = committed.as_ref().map(|(_, bins)| bins.clone());
-        Record::of(Source { set: self.set, key: self.key, committed, current, changed: false, ttl: None })
+        let (set, key) = (self.set, self.key);
+        Record::of(Source { set, key, committed, current, changed: false, recreated: false, ttl: None })
     }
 }

@@ -1,6 +1,7 @@
 //! The record at hand, outside of a node: a fake that behaves as the node's does. It doesn't bound the number of calls.
 
 use outcrop_wire::archive::check_bins;
+use outcrop_wire::limits::TTL_SECS_MAX;
 use outcrop_wire::{Bins, StoredHeader, Ttl, UserKey, Value};
 
 use crate::codec;
@@ -17,6 +18,8 @@ pub(crate) struct Source {
     pub(crate) current: Option<Bins>,
     /// Whether the call wrote or deleted.
     pub(crate) changed: bool,
+    /// Whether the call deleted it and made it anew: there is no time to live that it could keep.
+    pub(crate) recreated: bool,
     /// The time to live that the call set.
     pub(crate) ttl: Option<Ttl>,
 }
@@ -117,13 +120,14 @@ impl Source {
     }
 
     pub(crate) fn delete(&mut self) -> Result<(), Error> {
-        (self.current, self.changed) = (None, true);
+        (self.current, self.changed, self.ttl) = (None, true, None);
         Ok(())
     }
 
     pub(crate) fn set_ttl(&mut self, ttl: Ttl) -> Result<(), Error> {
-        if ttl == Ttl::Secs(0) {
-            return Err(Error::new("invalid", "the record: a time to live is at least one second"));
+        if matches!(ttl, Ttl::Secs(secs) if !(1..=TTL_SECS_MAX).contains(&secs)) {
+            let message = format!("the record: a time to live is 1 to {TTL_SECS_MAX} seconds");
+            return Err(Error::new("invalid", message));
         }
         (self.ttl, self.changed) = (Some(ttl), true);
         Ok(())
@@ -131,6 +135,7 @@ impl Source {
 
     fn change(&mut self, bins: Bins) -> Result<(), Error> {
         check_bins(&bins).map_err(|error| Error::new("invalid", error.to_string()))?;
+        self.recreated |= self.changed && self.current.is_none();
         (self.current, self.changed) = (Some(bins), true);
         Ok(())
     }

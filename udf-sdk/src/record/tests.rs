@@ -68,7 +68,7 @@ fn deleting_hides_everything_and_a_write_makes_it_anew() {
     assert_eq!(record.outcome(), Outcome::Delete);
     record.set("name", "new").unwrap();
     assert_eq!(record.bin_names(), ["name"]);
-    assert!(matches!(record.outcome(), Outcome::Write { ttl: Ttl::Keep, .. }));
+    assert!(matches!(record.outcome(), Outcome::Write { ttl: Ttl::Default, .. }), "it has no expiry to keep");
 }
 
 #[test]
