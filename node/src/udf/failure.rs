@@ -56,7 +56,13 @@ fn classify(error: &wasmtime::Error, state: &CallState, handed_over_max: u64) ->
         trap => match state.hit() {
             // A guest that isn't given what it asked for aborts; and a memory over its bound never begins.
             Some(hit) if matches!(trap, None | Some(Trap::UnreachableCodeReached)) => Failed::limit(hit),
-            _ => Failed::new(Code::FunctionTrapped, cut(format!("the function trapped: {root}"), MESSAGE_BYTES_MAX)),
+            _ => {
+                let message = match state.last_words().filter(|_| trap == Some(&Trap::UnreachableCodeReached)) {
+                    Some(words) => format!("the function {words}"),
+                    None => format!("the function trapped: {root}"),
+                };
+                Failed::new(Code::FunctionTrapped, cut(message, MESSAGE_BYTES_MAX))
+            }
         },
     }
 }

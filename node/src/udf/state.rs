@@ -22,6 +22,8 @@ pub const COUNTERS_MAX: usize = 64;
 const COUNTER_NAME_BYTES_MAX: usize = 63;
 /// Bytes of one log line; longer ones are cut.
 const LOG_LINE_BYTES_MAX: usize = 4 << 10;
+/// How an error line begins by which a guest's panic hook says what is wrong, right before it traps.
+const LAST_WORDS: &str = "panicked at ";
 
 /// What kind of work the instance does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,6 +74,7 @@ pub struct CallState {
     table_elements: u64,
     logs: Vec<LogLine>,
     log_bytes: u64,
+    last_words: Option<String>,
     counters: BTreeMap<String, u64>,
     yields: Arc<AtomicU32>,
     _pulse: PulseUser,
@@ -128,6 +131,7 @@ impl CallState {
             table_elements: 0,
             logs: Vec::new(),
             log_bytes: 0,
+            last_words: None,
             counters: BTreeMap::new(),
             yields: begin.yields,
             _pulse: begin.pulse,
@@ -192,10 +196,18 @@ impl CallState {
         self.hit
     }
 
+    /// What the guest said of its panic, whether the log still had room for it or not.
+    pub fn last_words(&self) -> Option<&str> {
+        self.last_words.as_deref()
+    }
+
     /// Takes a log line, within the bounds.
     pub fn log(&mut self, level: LogLevel, mut message: String) {
         if message.len() > LOG_LINE_BYTES_MAX {
             message.truncate(message.floor_char_boundary(LOG_LINE_BYTES_MAX));
+        }
+        if level == LogLevel::Error && message.starts_with(LAST_WORDS) {
+            self.last_words = Some(message.clone());
         }
         let bytes = self.log_bytes + message.len() as u64;
         if self.logs.len() >= self.limits.log_lines as usize || bytes > self.limits.log_bytes {
