@@ -226,6 +226,37 @@ async fn refused(code: Code) -> Answer {
     }
 }
 
+/// Catches: a condition that only looks whether the record is at least, or at most, as new as the caller believes.
+#[tokio::test(start_paused = true)]
+async fn a_generation_that_is_not_the_records_is_refused_older_newer_or_none() {
+    let rig = Rig::new(Settings::new()).await;
+    let bins = Bins::new().with("n", 1);
+    for _ in 0..3 {
+        rig.replace(key("s", 1), &bins, Ttl::Never).await.ok();
+    }
+    let archive = archive_bins(&bins).expect("within the limits");
+    let operations = archive_operations(&vec![Operation::Add { bin: "n".into(), amount: Value::Int(1) }]);
+    let operations = operations.expect("within the limits");
+    let (key, ttl) = (key("s", 1), Ttl::Never);
+    for generation in [0, 1, 2, 4, u32::MAX] {
+        let if_generation = Some(generation);
+        let mut requests = vec![
+            RequestBody::Delete { key, if_generation },
+            RequestBody::Touch { key, if_generation, ttl },
+            RequestBody::Operate { key, if_generation, ttl, operations: &operations },
+        ];
+        for mode in [PutMode::Upsert, PutMode::UpdateOnly, PutMode::Replace, PutMode::ReplaceOnly] {
+            requests.push(RequestBody::Put { key, mode, if_generation, ttl, archive: &archive });
+        }
+        for request in &requests {
+            assert_eq!(rig.ask(request).await.code(), Code::GenerationMismatch, "{request:?}");
+        }
+    }
+    let record = rig.get(key).await.record();
+    assert_eq!((record.generation, record.bins), (3, bins));
+    rig.ask(&RequestBody::Delete { key, if_generation: Some(3) }).await.ok();
+}
+
 async fn loaded(code: Code) -> Answer {
     // Room enough, and defrag that leaves it alone: what is truncated stays on the device.
     let segments = if code == Code::Overloaded { 100 } else { 24 };

@@ -70,6 +70,30 @@ async fn after_a_failed_write_or_sync_fates_are_unknown_and_durable_data_is_read
     }
 }
 
+/// Catches: an older copy that is served as if nobody had overwritten it, while its overwriter was told that nobody knows;
+/// a caller who isn't told what to do.
+#[tokio::test(start_paused = true)]
+async fn a_record_whose_newest_write_has_no_known_fate_says_so_and_what_to_do() {
+    let rig = Rig::new(Settings::new()).await;
+    rig.replace(key("s", 1), &bins(1, 500), Ttl::Never).await.ok();
+    rig.device.inject(Injection::new(Io::Sync, Fault::Eio));
+    let overwritten = rig.replace(key("s", 1), &bins(2, 500), Ttl::Never).await;
+    let read = rig.get(key("s", 1)).await;
+    let refused = rig.replace(key("s", 2), &bins(3, 500), Ttl::Never).await;
+    for (answer, code) in
+        [(overwritten, Code::Indeterminate), (read, Code::DevicePoisoned), (refused, Code::DevicePoisoned)]
+    {
+        assert_eq!(answer.code(), code);
+        let message = String::from_utf8_lossy(&answer.body).into_owned();
+        assert!(message.contains("mended") || message.contains("mend the device"), "{message}");
+        assert!(message.contains("restart"), "{message}");
+    }
+    let rig = rig.crash(3).await;
+    let record = rig.get(key("s", 1)).await.record();
+    assert!(record.bins == bins(1, 500) || record.bins == bins(2, 500), "one of the two, whole");
+    rig.replace(key("s", 1), &bins(4, 500), Ttl::Never).await.ok();
+}
+
 struct NoStats;
 
 impl StatsSource for NoStats {

@@ -9,7 +9,9 @@
 mod support;
 
 use std::collections::{BTreeMap, HashSet};
+use std::time::Duration;
 
+use outcrop_flash::device::memory::{Fault, Injection, MemoryDevice, Operation as Io};
 use outcrop_node::command::operate::{Outcome, apply};
 use outcrop_wire::archive::{archive_bins, archive_operations};
 use outcrop_wire::request::BatchItem;
@@ -254,7 +256,18 @@ impl Model {
         self.rig().check_invariants().await;
     }
 
+    /// One step, which must come to an end: by its own clock if it waits for what never comes, by its device's bound if
+    /// it goes round in circles without letting the clock go on.
     async fn step(&mut self, step: &Step) {
+        let device = self.rig().device.clone();
+        let bounded = Bounded { device, step };
+        if tokio::time::timeout(STEP_MAX, self.carry_out(step)).await.is_err() {
+            panic!("{step:?} saw no end in {} s of its own clock", STEP_MAX.as_secs());
+        }
+        drop(bounded);
+    }
+
+    async fn carry_out(&mut self, step: &Step) {
         match step {
             Step::One(ask) => {
                 let named = Owned::of(self, ask).named;
@@ -291,12 +304,41 @@ impl Model {
 
     async fn reopened(&mut self, rig: Rig) {
         assert_eq!((rig.opened.replay.unreadable, rig.opened.log.damaged_places), (0, 0));
+        bound(&rig.device);
         self.rig = Some(rig);
         self.check_all().await;
     }
 }
 
 const BALLAST_KEYS: i64 = 6;
+
+/// Reads and writes of a device between two restarts, each at most: fifty times what the busiest of many cases took. Tasks
+/// that keep each other busy for ever stop the runtime's clock, and with it every timeout; the device fails instead.
+const DEVICE_OPERATIONS_MAX: u64 = 20_000;
+
+/// A step's time by the test's own clock, which goes on by itself whenever everybody waits.
+const STEP_MAX: Duration = Duration::from_secs(600);
+
+fn bound(device: &MemoryDevice) {
+    for operation in [Io::Read, Io::Write] {
+        device.inject(Injection::new(operation, Fault::Eio).after(DEVICE_OPERATIONS_MAX).forever());
+    }
+}
+
+/// Says why, if a step fails because its device came to its bound.
+struct Bounded<'a> {
+    device: MemoryDevice,
+    step: &'a Step,
+}
+
+impl Drop for Bounded<'_> {
+    fn drop(&mut self) {
+        let counts = self.device.counts();
+        if std::thread::panicking() && counts.reads.max(counts.writes) > DEVICE_OPERATIONS_MAX {
+            eprintln!("in {:?} the device came to its bound: something goes round in circles; {counts:?}", self.step);
+        }
+    }
+}
 
 /// What ought to be refused.
 trait Judged {
@@ -363,11 +405,12 @@ impl Owned {
 
 async fn run(settings: Settings, steps: Vec<Step>, last_crash: u64) {
     let rig = Some(Rig::new(settings).await);
+    rig.iter().for_each(|rig| bound(&rig.device));
     let mut model = Model { rig, records: BTreeMap::new(), churned: 0 };
     for step in &steps {
         model.step(step).await;
     }
-    model.check_all().await;
+    tokio::time::timeout(STEP_MAX, model.check_all()).await.expect("everything answers");
     model.step(&Step::Crash(last_crash)).await;
     model.step(&Step::Restart).await;
 }
@@ -377,7 +420,7 @@ fn cases() -> u32 {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: cases(), max_shrink_iters: 400, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(), max_shrink_iters: 400, max_shrink_time: 60_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn store_and_verbs_do_as_an_ordered_map_does(

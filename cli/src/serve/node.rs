@@ -51,10 +51,16 @@ pub async fn run(args: &NodeArgs) -> Result<Exit, Failure> {
         let mut out = Out::new();
         out.bytes(config.to_toml().as_bytes())?;
         out.flush()?;
+        for warning in config.warnings() {
+            eprintln!("warning: {warning}");
+        }
         eprintln!("{}: right", args.config.display());
         return Ok(Exit::Ok);
     }
     start_log(&config.telemetry)?;
+    for warning in config.warnings() {
+        tracing::warn!("{warning}");
+    }
     let signals = Signals::new()?;
     let node = Node::start(config).await.map_err(|error| not_started(&error))?;
     let admin = node.admin_addr().map_or(String::new(), |addr| format!(", metrics and health on http://{addr}"));

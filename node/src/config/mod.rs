@@ -4,6 +4,7 @@
 //! (`environment`), then defaults and relations (`settle`). Unknown keys are errors that suggest the right one. Every
 //! key is described in `docs/configuration.md`.
 
+mod advice;
 mod environment;
 mod error;
 mod raw;
@@ -93,6 +94,11 @@ impl Config {
             telemetry: TelemetryOptions::default(),
             namespaces: vec![options],
         }
+    }
+
+    /// What is allowed and probably not meant, one line each.
+    pub fn warnings(&self) -> Vec<String> {
+        advice::warnings(self)
     }
 
     /// The settled form, with every default written out; [`Config::parse`] reads it back to the same.

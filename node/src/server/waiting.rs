@@ -165,11 +165,19 @@ fn failed(held: &Held, poisoned: bool, now: Instant) -> Finished {
 pub fn undurable(verb: Verb, code: Code, poisoned: bool, waited: Duration) -> (Code, String) {
     let waited_ms = waited.as_millis();
     match (verb.writes() && code == Code::Ok, poisoned) {
-        (true, true) => (Code::Indeterminate, "the device failed before the write was durable".to_owned()),
+        (true, true) => (
+            Code::Indeterminate,
+            "the device failed before the write was durable: whether it happened shows once the device is mended and \
+             the node restarted; read the record then"
+                .to_owned(),
+        ),
         (true, false) => (Code::Indeterminate, format!("the write was not durable after {waited_ms} ms")),
         (false, true) => (
             Code::DevicePoisoned,
-            "the device failed before the state that this answer rests on was durable".to_owned(),
+            "the device failed before the newest write of this record was durable, and whether it happened isn't known: \
+             mend the device and restart the node, which serves what the device has; older copies aren't served in its \
+             place"
+                .to_owned(),
         ),
         (false, false) => (
             Code::DeadlineExceeded,

@@ -15,16 +15,29 @@ const ROUND_PERCENT: u64 = 5;
 const BUCKETS: usize = 1_024;
 
 impl Namespace {
-    /// Live bytes as a percentage of the device.
+    /// Live bytes as a percentage of what records can take: the device without the log's reserve and checkpoints. Of the
+    /// whole device, a small one (four segments are the least reserve) would stop writes long before it came to its mark.
     pub fn live_percent(&self) -> u64 {
         let stats = self.log.stats();
-        (stats.live_bytes * 100).checked_div(stats.capacity_bytes).unwrap_or(0)
+        let others = stats.reserve_segments + stats.checkpoint_segments;
+        let of_users = u64::from(stats.segments.saturating_sub(others));
+        let room = (stats.capacity_bytes * of_users).checked_div(stats.segments.into()).unwrap_or(0);
+        (stats.live_bytes * 100).checked_div(room).unwrap_or(0)
+    }
+
+    /// Whether writes are refused although defrag has less than a segment to take back: only records can make room then.
+    /// Of few segments, what the ends of full ones leave unused is enough to keep the live bytes below any mark.
+    fn is_packed(&self) -> bool {
+        let stats = self.log.stats();
+        let checkpoints = u64::from(stats.checkpoint_segments) * stats.segment_bytes;
+        let reclaimable = stats.used_bytes.saturating_sub(checkpoints + stats.live_bytes);
+        stats.free_segments <= stats.reserve_segments && reclaimable < stats.segment_bytes
     }
 
     /// Evicts about 5% of the live bytes if the namespace is over its high-water mark; how many records went.
     pub fn evict_if_high(&self) -> u64 {
         let mark = u64::from(self.policy.high_water_percent);
-        if mark == 0 || self.live_percent() < mark {
+        if mark == 0 || (self.live_percent() < mark && !self.is_packed()) {
             return 0;
         }
         let goal = self.log.stats().live_bytes * ROUND_PERCENT / 100;

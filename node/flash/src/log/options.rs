@@ -83,6 +83,17 @@ impl LogOptions {
         Geometry { segment_bytes: SEGMENT_BYTES, segments }.device_bytes()
     }
 
+    /// How a device of this many bytes is used, with segments of 8 MiB, the usual reserve and, where there are checkpoints,
+    /// one segment for the last of them (a large index needs more).
+    pub fn room(device_bytes: u64, checkpoints: bool) -> Room {
+        let segments = device_bytes.saturating_sub(SEGMENTS_OFFSET) / SEGMENT_BYTES as u64;
+        let segments = segments.min(SEGMENTS_MAX as u64) as u32;
+        let reserve_segments = LogOptions::default().reserve(segments).min(segments);
+        let checkpoint_segments = u32::from(checkpoints).min(segments - reserve_segments);
+        let users = u64::from(segments - reserve_segments - checkpoint_segments);
+        Room { segments, reserve_segments, checkpoint_segments, user_bytes: users * SEGMENT_BYTES as u64 }
+    }
+
     /// The reserve that holds for a log of this many segments.
     pub(crate) fn reserve(&self, segments: u32) -> u32 {
         match self.reserve_segments {
@@ -90,6 +101,19 @@ impl LogOptions {
             configured => configured.max(2),
         }
     }
+}
+
+/// How a log shares out its device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Room {
+    /// Whole segments on the device.
+    pub segments: u32,
+    /// Of them, kept free for deletes and defrag.
+    pub reserve_segments: u32,
+    /// Of them, full of the index's last checkpoint, at the least.
+    pub checkpoint_segments: u32,
+    /// Bytes of the others: what records, their headers and what defrag hasn't taken back yet can fill.
+    pub user_bytes: u64,
 }
 
 /// Sizes that never change while a log is open.
@@ -171,5 +195,14 @@ mod tests {
     fn the_reserve_is_two_percent_and_at_least_four() {
         let options = LogOptions::default();
         assert_eq!((options.reserve(10), options.reserve(1_000)), (4, 20));
+    }
+
+    #[test]
+    fn the_room_of_users_is_what_the_reserve_leaves() {
+        let room = |mib: u64| LogOptions::room(mib << 20, true);
+        let least = Room { segments: 7, reserve_segments: 4, checkpoint_segments: 1, user_bytes: 16 << 20 };
+        assert_eq!((room(64), LogOptions::room(64 << 20, false).user_bytes), (least, 24 << 20));
+        assert_eq!((room(1_024).segments, room(1_024).user_bytes), (127, 976 << 20));
+        assert_eq!((room(0).user_bytes, room(16).user_bytes), (0, 0));
     }
 }
