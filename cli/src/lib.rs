@@ -30,6 +30,10 @@ use crate::output::OutputFormat;
 /// Runs the command line and gives the process's exit code.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
+    // A node's compiler process: its bounds come before anything that makes threads or reads the environment.
+    if arguments.get(1).is_some_and(|word| word == outcrop_node::udf::compile::COMMAND) {
+        return outcrop_node::udf::compile::child::main();
+    }
     let cli = match Cli::try_parse_from(&arguments) {
         Ok(cli) => cli,
         Err(error) => return usage(&error, &arguments),

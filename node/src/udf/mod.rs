@@ -18,7 +18,6 @@ mod engine;
 mod failure;
 mod host;
 mod imports;
-mod json;
 pub mod limits;
 pub mod options;
 pub mod outcome;

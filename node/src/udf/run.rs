@@ -5,6 +5,8 @@ use std::sync::atomic::AtomicU32;
 
 use outcrop_wire::Code;
 use outcrop_wire::archive::{access_value, archive_value, decode_value_or_null};
+use outcrop_wire::json::{parse_value, to_text};
+use outcrop_wire::limits::VALUE_DEPTH_MAX;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use wasmtime::Store;
@@ -170,7 +172,7 @@ pub(super) fn arguments_for(encoding: Encoding, archived: &[u8], limits: &Limits
         }
         Encoding::Json => {
             let value = decode_value_or_null(archived).map_err(|error| invalid(error.to_string()))?;
-            Ok(super::json::print(&value).into_bytes())
+            Ok(to_text(&value).into_bytes())
         }
     }
 }
@@ -187,8 +189,7 @@ pub(super) fn result_of(encoding: Encoding, result: Vec<u8>) -> Result<Vec<u8>, 
             Ok(result)
         }
         Encoding::Json => {
-            let text = String::from_utf8(result).map_err(|error| invalid(error.to_string()))?;
-            let value = super::json::parse(&text).map_err(invalid)?;
+            let value = parse_value(&result, VALUE_DEPTH_MAX).map_err(|error| invalid(error.to_string()))?;
             archive_value(&value).map_err(|error| invalid(error.to_string()))
         }
     }

@@ -4,8 +4,8 @@ use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
-use outcrop_wire::archive::{ArchiveError, access_bins, archive_bins, archive_value, decode_bins, to_value};
-use outcrop_wire::value::ArchivedValue;
+use outcrop_wire::archive::{ArchiveError, archive_bins, archive_value, decode_bins};
+use outcrop_wire::peek::{self, PeekBins, PeekError, PeekValue};
 use outcrop_wire::{Bins, Code, Digest, KeyRef, StoredHeader, StoredRecord, Ttl, UserKey, Value};
 
 use super::outcome::{Failed, Staged};
@@ -62,13 +62,13 @@ pub struct View {
 /// A bin as it is stored or as it was staged.
 pub enum BinView<'a> {
     /// In the archive, read in place.
-    Stored(&'a ArchivedValue),
+    Stored(PeekValue<'a>),
     /// Staged.
     Staged(&'a Value),
 }
 
 /// Why a record can't be looked into. What is stored has been validated: this is damage.
-pub type ViewError = ArchiveError;
+pub type ViewError = PeekError;
 
 impl View {
     /// No record at hand.
@@ -127,7 +127,7 @@ impl View {
             (Draft::Bins(bins), _) => Ok(bins.bins.iter().map(|bin| bin.name.clone()).collect()),
             (Draft::Deleted, _) | (_, None) => Ok(Vec::new()),
             (Draft::Untouched, Some(archive)) => {
-                Ok(access_bins(archive)?.bins.iter().map(|bin| bin.name.as_str().to_owned()).collect())
+                PeekBins::new(archive)?.iter().map(|bin| Ok(bin?.0.to_owned())).collect()
             }
         }
     }
@@ -137,7 +137,7 @@ impl View {
         match (&self.draft, self.archive()) {
             (Draft::Bins(bins), _) => Ok(bins.get(name).map(BinView::Staged)),
             (Draft::Deleted, _) | (_, None) => Ok(None),
-            (Draft::Untouched, Some(archive)) => Ok(access_bins(archive)?.get(name).map(BinView::Stored)),
+            (Draft::Untouched, Some(archive)) => Ok(peek::bin(archive, name)?.map(BinView::Stored)),
         }
     }
 
@@ -225,16 +225,7 @@ impl BinView<'_> {
     /// The name of its type.
     pub fn type_name(&self) -> &'static str {
         match self {
-            BinView::Stored(value) => match value {
-                ArchivedValue::Null => "null",
-                ArchivedValue::Bool(_) => "bool",
-                ArchivedValue::Int(_) => "integer",
-                ArchivedValue::Float(_) => "float",
-                ArchivedValue::Text(_) => "text",
-                ArchivedValue::Bytes(_) => "bytes",
-                ArchivedValue::List(_) => "list",
-                ArchivedValue::Map(_) => "map",
-            },
+            BinView::Stored(value) => value.type_name(),
             BinView::Staged(value) => value.type_name(),
         }
     }
@@ -242,16 +233,16 @@ impl BinView<'_> {
     /// The integer, if it is one.
     pub fn integer(&self) -> Option<i64> {
         match self {
-            BinView::Stored(ArchivedValue::Int(number)) => Some(number.to_native()),
+            BinView::Stored(value) => value.as_int(),
             BinView::Staged(Value::Int(number)) => Some(*number),
-            _ => None,
+            BinView::Staged(_) => None,
         }
     }
 
     /// An owned copy.
     pub fn to_value(&self) -> Result<Cow<'_, Value>, ViewError> {
         match self {
-            BinView::Stored(value) => to_value(value).map(Cow::Owned),
+            BinView::Stored(value) => value.to_value().map(Cow::Owned),
             BinView::Staged(value) => Ok(Cow::Borrowed(value)),
         }
     }

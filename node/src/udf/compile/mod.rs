@@ -31,6 +31,16 @@ pub enum Compiler {
     InProcess,
 }
 
+/// The hidden command by which a program becomes a compiler process.
+pub const COMMAND: &str = "compile-module";
+
+impl Compiler {
+    /// A child that runs the program of this process, whatever lies at its path by then.
+    pub fn this_program() -> Self {
+        Compiler::Child { program: "/proc/self/exe".into(), args: vec![COMMAND.into()] }
+    }
+}
+
 /// What stands in front of the compiler.
 pub(super) struct Gate {
     compiler: Compiler,

@@ -1,10 +1,12 @@
 //! Values and keys between the world's types and the wire's.
 
-use outcrop_wire::archive::{ArchiveError, archive_value, check_value, decode_value};
+use outcrop_wire::archive::{check_value, decode_value};
+use outcrop_wire::json::{parse_value, to_text};
+use outcrop_wire::limits::VALUE_DEPTH_MAX;
 use outcrop_wire::{UserKeyRef, Value as Owned};
 
 use crate::udf::bindings::outcrop::udf::types::{AccessError, UserKey, Value};
-use crate::udf::view::{BinView, ViewError};
+use crate::udf::view::BinView;
 
 /// A value of a guest, checked; lists and maps come as JSON text or as an archive.
 pub fn from_guest(value: Value) -> Result<Owned, AccessError> {
@@ -33,12 +35,12 @@ pub fn bin_to_guest(bin: &BinView<'_>) -> Result<Value, AccessError> {
         Owned::Float(value) => Value::Float(value),
         Owned::Text(value) => Value::Text(value),
         Owned::Bytes(value) => Value::Bytes(value),
-        nested @ (Owned::List(_) | Owned::Map(_)) => Value::Json(value_to_json(&nested)),
+        nested @ (Owned::List(_) | Owned::Map(_)) => Value::Json(to_text(&nested)),
     })
 }
 
 /// What is stored can't be read.
-pub fn damaged(error: &ViewError) -> AccessError {
+pub fn damaged(error: &impl std::fmt::Display) -> AccessError {
     AccessError::Invalid(format!("the stored bins are damaged: {error}"))
 }
 
@@ -60,17 +62,7 @@ pub fn user_key(key: UserKey) -> outcrop_wire::UserKey {
     }
 }
 
-/// A value as an archive.
-pub fn archive(value: &Owned) -> Result<Vec<u8>, ArchiveError> {
-    archive_value(value)
-}
-
-/// JSON text as a value.
+/// JSON text as a value; an error says where it is wrong.
 pub fn json_to_value(text: &str) -> Result<Owned, String> {
-    crate::udf::json::parse(text)
-}
-
-/// A value as JSON text.
-pub fn value_to_json(value: &Owned) -> String {
-    crate::udf::json::print(value)
+    parse_value(text.as_bytes(), VALUE_DEPTH_MAX).map_err(|error| error.to_string())
 }

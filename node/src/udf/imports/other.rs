@@ -10,7 +10,7 @@ use crate::udf::bindings::outcrop::udf::types::{AccessError, UserKey, Value};
 use crate::udf::state::CallState;
 use crate::udf::view::BinView;
 
-/// Room in a list of stored bytes' copies.
+/// A record that was looked for, or why it can't be given.
 type Found = std::result::Result<Option<Stored>, AccessError>;
 
 impl CallState {
@@ -62,6 +62,6 @@ impl Host for CallState {
 fn bin_of(stored: &[u8], name: &str) -> std::result::Result<Option<Value>, AccessError> {
     let unavailable = |error: String| AccessError::Unavailable(error);
     let record = StoredRecord::parse(stored).map_err(|error| unavailable(error.to_string()))?;
-    let bins = outcrop_wire::archive::access_bins(record.archive).map_err(|error| unavailable(error.to_string()))?;
-    bins.get(name).map(|value| bin_to_guest(&BinView::Stored(value))).transpose()
+    let bin = outcrop_wire::peek::bin(record.archive, name).map_err(|error| unavailable(error.to_string()))?;
+    bin.map(|value| bin_to_guest(&BinView::Stored(value))).transpose()
 }

@@ -32,7 +32,8 @@ pub use logs::{LogEntry, LogRing};
 pub use rules::{LimitOverrides, NamespaceRules};
 pub use sign::{Signature, verify};
 pub use stats::FunctionStats;
-pub use upload::Received;
+pub use report::map;
+pub use upload::{Part, Received};
 
 use super::host::Host;
 use super::outcome::{Failed, Refusal};
@@ -117,29 +118,27 @@ impl Registry {
     }
 
     /// What a path names, if it is in memory; `None`: [`Registry::load`] has to fetch it first.
-    pub fn resolve(&self, path: &str, namespace: u16) -> Result<Option<Resolved>, Failed> {
-        let path = parse(path)?;
+    pub fn resolve(&self, path: &FunctionPath<'_>, namespace: u16) -> Result<Option<Resolved>, Failed> {
         let modules = self.modules.load();
         let Some(live) = modules.get(path.module) else { return Err(refused(unknown_module(path.module))) };
         live.check_paused()?;
         let version = live.version(path.version)?;
         self.check_signed(live, &version, namespace)?;
         match version.loaded() {
-            Some(loaded) => live.resolved(loaded, &path, namespace).map(Some),
+            Some(loaded) => live.resolved(loaded, path, namespace).map(Some),
             None => Ok(None),
         }
     }
 
     /// What a path names, compiled now if need be.
-    pub async fn load(&self, path: &str, namespace: u16) -> Result<Resolved, Failed> {
+    pub async fn load(&self, path: &FunctionPath<'_>, namespace: u16) -> Result<Resolved, Failed> {
         if let Some(resolved) = self.resolve(path, namespace)? {
             return Ok(resolved);
         }
-        let path = parse(path)?;
         let live = self.module(path.module).map_err(refused)?;
         let version = live.version(path.version)?;
         let loaded = self.ready(&live, &version).await.map_err(refused)?;
-        live.resolved(&loaded, &path, namespace)
+        live.resolved(&loaded, path, namespace)
     }
 
     /// A version in memory.
@@ -165,10 +164,6 @@ impl Registry {
         );
         Err(Failed::new(Code::ModuleSignature, message))
     }
-}
-
-fn parse(path: &str) -> Result<FunctionPath<'_>, Failed> {
-    FunctionPath::parse(path).map_err(|error| Failed::new(Code::FunctionUnknown, error.to_string()))
 }
 
 fn unknown_module(name: &str) -> Refusal {

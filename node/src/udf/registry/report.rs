@@ -21,10 +21,13 @@ fn maybe(text: Option<&str>) -> Value {
 }
 
 impl Registry {
-    /// All modules: name, active version, versions, whether paused, calls and failures.
-    pub async fn list(&self) -> Value {
-        let rows = self.catalogue.lock().await.modules.clone();
-        Value::List(rows.iter().map(|row| self.summary(row)).collect())
+    /// All modules, or one: name, active version, versions, whether paused, calls and failures.
+    pub async fn list(&self, name: Option<&str>) -> Result<Value, Refusal> {
+        let rows = match (self.catalogue.lock().await, name) {
+            (catalogue, None) => catalogue.modules.clone(),
+            (catalogue, Some(name)) => vec![catalogue.find(name).cloned().ok_or_else(|| super::unknown_module(name))?],
+        };
+        Ok(Value::List(rows.iter().map(|row| self.summary(row)).collect()))
     }
 
     fn summary(&self, row: &ModuleRow) -> Value {
@@ -66,14 +69,14 @@ impl Registry {
 
     /// Numbers of a module's functions, and its counters.
     pub fn stats(&self, module: &str) -> Result<Value, Refusal> {
-        let live = self.module(module)?;
-        let counters = live.counters().into_iter().map(|(name, sum)| (MapKey::Text(name), number(sum)));
-        Ok(map([
-            ("name", module.into()),
-            ("active", maybe(live.active().as_deref())),
-            ("functions", numbers_value(&live)),
-            ("counters", Value::Map(counters.collect())),
-        ]))
+        Ok(stats_value(&*self.module(module)?))
+    }
+
+    /// The same of every module, in the order of their names.
+    pub fn stats_of_all(&self) -> Value {
+        let mut modules = self.modules();
+        modules.sort_by(|a, b| a.name.cmp(&b.name));
+        Value::List(modules.iter().map(|live| stats_value(live)).collect())
     }
 
     /// Log lines of a module, from a number on, or the latest.
@@ -100,6 +103,16 @@ impl Registry {
     pub fn modules(&self) -> Vec<std::sync::Arc<Live>> {
         self.modules.load().values().cloned().collect()
     }
+}
+
+fn stats_value(live: &Live) -> Value {
+    let counters = live.counters().into_iter().map(|(name, sum)| (MapKey::Text(name), number(sum)));
+    map([
+        ("name", (&*live.name).into()),
+        ("active", maybe(live.active().as_deref())),
+        ("functions", numbers_value(live)),
+        ("counters", Value::Map(counters.collect())),
+    ])
 }
 
 fn version_value(row: &VersionRow) -> Value {

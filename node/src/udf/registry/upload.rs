@@ -78,6 +78,10 @@ impl Uploads {
             return Err(wrong("this upload isn't under way (any more): begin at offset 0".to_owned()));
         };
         let received = upload.bytes.len() as u64;
+        if part.total == upload.total && part.offset.saturating_add(part.bytes.len() as u64) <= received {
+            // Sent once more because its acknowledgement was lost.
+            return Ok(Received::Part(received));
+        }
         let end = received.checked_add(part.bytes.len() as u64);
         if part.offset != received || part.total != upload.total || end.is_none_or(|end| end > upload.total) {
             let message = format!("{received} of {} bytes are here; the next part begins there", upload.total);
