@@ -63,8 +63,9 @@ struct Begin {
 
 /// A scan under way: a stream of records. Dropped, it stops.
 ///
-/// It gives each record that was there from its beginning to its end at least once, and exactly once unless the record
-/// was written or moved by defrag meanwhile; records that are new may be given or not. When the connection breaks it goes on over another, from where it was.
+/// It gives each record that was there from its beginning to its end exactly once, with what it held at some moment in
+/// between; records that come or go meanwhile may be given or not. When the connection breaks it goes on over another,
+/// from where it was: a record that was written or moved by defrag around that moment may come again, none is left out.
 ///
 /// ```no_run
 /// use outcrop_client::ScanOptions;

@@ -14,9 +14,10 @@ const TEST_LIMIT: Duration = Duration::from_secs(45 * 60);
 const NIGHTLY_LIMIT: Duration = Duration::from_secs(8 * 3_600);
 
 /// The sizes of a night; what each means is told in `docs/testing.md`.
-const NIGHTLY_SIZES: [(&str, &str); 6] = [
+const NIGHTLY_SIZES: [(&str, &str); 7] = [
     ("OUTCROP_CRASH_IMAGES", "10000"),
     ("OUTCROP_MODEL_CASES", "10000"),
+    ("OUTCROP_SCAN_CASES", "2000"),
     ("OUTCROP_KILL_ROUNDS", "100"),
     ("OUTCROP_HOSTILE_CONNECTIONS", "10000"),
     ("OUTCROP_FUZZ_ROUNDS", "500000"),

@@ -21,7 +21,8 @@ Examples:
   outcrop scan test/users --limit 1000 --cursor 3f0a…      go on where an earlier scan stopped
 
 With --output json each record is one line; the last line is {\"records\":N,\"cursor\":…}, where the cursor is null if
-the scan came to its end. A record that is written while the scan runs may come twice. `outcrop export` writes files.";
+the scan came to its end. Each record comes once, also one that is written meanwhile; if the connection
+breaks, one that is written around that moment may come again. `outcrop export` writes files.";
 
 /// Rows of one table, so that a long scan shows something at once and needs little memory.
 const PAGE_ROWS: usize = 100;

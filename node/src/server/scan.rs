@@ -8,7 +8,7 @@ use outcrop_wire::frame::{begin_frame, end_frame};
 use outcrop_wire::limits::{LANE_FRAME_BYTES_MAX, SCAN_FRAME_BYTES};
 use outcrop_wire::reply::{SCAN_END, SCAN_MORE, encode_error};
 use outcrop_wire::request::{RequestBody, ScanRequest, decode_request, peek_request_id};
-use outcrop_wire::{BinSelection, Code, Cursor, ReplyHeader, StoredRecord, Verb};
+use outcrop_wire::{BinSelection, Code, Cursor, Digest, ReplyHeader, StoredRecord, Verb};
 use tokio::time::Instant;
 
 use super::frames::Frames;
@@ -72,6 +72,7 @@ impl From<ScanError> for Ended {
         let code = match error {
             ScanError::Cursor => Code::InvalidCursor,
             ScanError::Device { .. } => Code::DeviceError,
+            ScanError::Outrun | ScanError::Abandoned => Code::Overloaded,
         };
         Ended::Refused(CommandError::new(code, error.to_string()))
     }
@@ -86,7 +87,7 @@ struct FrameSink<'a> {
 }
 
 impl Sink for FrameSink<'_> {
-    fn record(&mut self, stored: &[u8]) -> bool {
+    fn record(&mut self, _digest: &Digest, stored: &[u8]) -> bool {
         if self.left == 0 || (self.count > 0 && self.out.len() + stored.len() > SCAN_FRAME_BYTES) {
             return false;
         }

@@ -11,6 +11,7 @@ use parking_lot::{Mutex, RwLock};
 use super::cache::RecordCache;
 use super::marker::LoggedMarker;
 use super::policy::{Commit, Policy};
+use super::scan::ledger::Scans;
 use super::sets::SetTable;
 use crate::index::{Entry, Index};
 use crate::world::Clock;
@@ -38,6 +39,8 @@ pub struct Counters {
     pub backpressure: AtomicU64,
     /// Read-modify-writes that began anew because another write came between.
     pub conflicts: AtomicU64,
+    /// Changes that a running scan couldn't take note of: it may give these records twice.
+    pub scan_notes_refused: AtomicU64,
 }
 
 impl Counters {
@@ -63,6 +66,8 @@ pub struct Namespace {
     pub cache: RecordCache,
     /// What happened.
     pub counters: Counters,
+    /// Its running scans.
+    pub scans: Scans,
     /// The wall clock.
     pub clock: Arc<dyn Clock>,
     /// Tombstones in the index.

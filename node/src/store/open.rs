@@ -18,6 +18,7 @@ use super::checkpoint::Snapshot;
 use super::namespace::{Counters, Namespace};
 use super::policy::{Commit, Engine, Policy, Values};
 use super::replay::{ReplayCounts, Replayer};
+use super::scan::ledger::Scans;
 use crate::world::Clock;
 
 const _: () = assert!(SEGMENT_BYTES == outcrop_flash::location::SEGMENT_BYTES);
@@ -107,6 +108,7 @@ impl Namespace {
             sets,
             cache,
             counters: Counters::default(),
+            scans: Scans::default(),
             clock,
             tombstones: AtomicU64::new(0),
             markers: Mutex::new(markers),

@@ -55,6 +55,7 @@ impl Namespace {
                 let moved = Entry { location: appended.location, ..entry };
                 self.count_in(&moved);
                 partition.insert(digest, moved);
+                self.note_replaced(digest, &entry);
                 self.count_out(&entry);
                 Relocated::Moved
             }

@@ -196,6 +196,7 @@ impl Namespace {
         };
         self.count_in(&entry);
         if let Some(previous) = partition.insert(digest, entry) {
+            self.note_replaced(digest, &previous);
             self.count_out(&previous);
         }
         Ok(self.committed(&header, appended.end))
@@ -230,6 +231,7 @@ impl Namespace {
         };
         self.count_in(&tombstone);
         if let Some(previous) = partition.insert(digest, tombstone) {
+            self.note_replaced(digest, &previous);
             self.count_out(&previous);
         }
         Ok(self.committed(&header, appended.end))

@@ -4,6 +4,7 @@
 #![allow(dead_code)] // each test uses its part
 
 pub mod check;
+pub mod records;
 pub mod request;
 pub mod steps;
 pub mod stream;

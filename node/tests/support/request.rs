@@ -4,7 +4,7 @@ use outcrop_node::store::scan::{Progress, ScanFilter, Scanner, Sink};
 use outcrop_wire::archive::{archive_bins, archive_operations, decode_bins, decode_values};
 use outcrop_wire::reader::Reader;
 use outcrop_wire::{
-    BinSelection, Bins, Cursor, KeyRef, Operation, PutMode, RequestBody, StoredRecord, Ttl, UserKeyRef, Value,
+    BinSelection, Bins, Cursor, Digest, KeyRef, Operation, PutMode, RequestBody, StoredRecord, Ttl, UserKeyRef, Value,
 };
 
 use super::{Answer, Rig};
@@ -133,7 +133,8 @@ pub struct Piece {
 }
 
 impl Sink for Piece {
-    fn record(&mut self, stored: &[u8]) -> bool {
+    fn record(&mut self, digest: &Digest, stored: &[u8]) -> bool {
+        assert_eq!(outcrop_wire::stored::digest_of(stored), Some(*digest), "the digest is the record's");
         if self.room == 0 {
             return false;
         }

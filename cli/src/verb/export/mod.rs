@@ -30,7 +30,7 @@ Examples:
 JSON and NDJSON hold every record exactly. CSV holds every value exactly, too, but can't tell a bin that isn't there
 from one that is null; its columns are the bins in the order in which they first appear (it reads the set twice), or
 those of --bins. Times to live and generations aren't exported. Without --order records come in the order of the log,
-and one that is written meanwhile may come twice.
+each once; one that is written around the moment at which the connection breaks may come twice.
 
 Exit codes: 0 all records are out, 3 some couldn't be written (they are named on standard error).";
 

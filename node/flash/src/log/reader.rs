@@ -45,7 +45,12 @@ impl Batch {
 
     /// The entries in log order: where, when, what.
     pub fn iter(&self) -> impl Iterator<Item = (Location, Lsn, &[u8])> {
-        self.entries.iter().filter_map(|(offset, len)| {
+        self.iter_from(0)
+    }
+
+    /// The same without the first `skipped` ones, which cost nothing.
+    pub fn iter_from(&self, skipped: usize) -> impl Iterator<Item = (Location, Lsn, &[u8])> {
+        self.entries.get(skipped..).unwrap_or_default().iter().filter_map(|(offset, len)| {
             let (offset, len) = (*offset as usize, *len as usize);
             let location = Location::new(self.segment, offset, total_bytes(len))?;
             let start = offset - self.base + HEADER_BYTES;
@@ -282,8 +287,20 @@ impl SegmentReader {
         self.meta.id
     }
 
+    /// Which use of the segment is read: the sequence that it had when the reader began.
+    pub fn sequence(&self) -> u64 {
+        self.meta.sequence
+    }
+
+    /// Whether the segment still holds what is read here: it hasn't been freed, or opened anew, since the reader began.
+    pub fn is_held(&self) -> bool {
+        let (table, id) = (&self.shared.table, self.meta.id);
+        // In this order: a use begins with its sequence and ends with its state.
+        table.state(id).holds_data() && table.sequence(id) == self.meta.sequence
+    }
+
     /// The next entries, or what couldn't be read: after [`SegmentReadError::Damaged`] the reader goes on, after any
-    /// other error it has ended. `None` at the end.
+    /// other error it has ended. `None` at the end. What couldn't be read is told before any entry that lies behind it.
     pub async fn next(&mut self) -> Option<Result<Batch, SegmentReadError>> {
         loop {
             if let Some(ready) = self.ready.pop_front() {
@@ -318,13 +335,13 @@ impl SegmentReader {
             self.ready.push_back(Err(SegmentReadError::Stale { segment }));
             return;
         }
+        for range in damage {
+            self.ready.push_back(Err(SegmentReadError::Damaged { segment, offset: range.start, bytes: range.len() }));
+        }
         for batch in batches {
             for entries in batch.entries.chunks(BATCH_ENTRIES) {
                 self.ready.push_back(Ok(Batch { buffer: batch.buffer.clone(), entries: entries.to_vec(), ..batch }));
             }
-        }
-        for range in damage {
-            self.ready.push_back(Err(SegmentReadError::Damaged { segment, offset: range.start, bytes: range.len() }));
         }
     }
 }
