@@ -14,6 +14,7 @@ use crate::command::Context;
 use crate::config::Config;
 use crate::identity::{self, DataDirLock};
 use crate::options::{LimitOptions, NamespaceOptions};
+use crate::platform::{Equipment, Platform, PlatformError};
 use crate::server::admin::{Admin, Readiness, ReadinessCell};
 use crate::server::listen::{self, Shared};
 use crate::server::tls;
@@ -47,6 +48,9 @@ pub enum StartError {
     /// The data directory.
     #[error(transparent)]
     DataDir(#[from] identity::DataDirError),
+    /// Functions.
+    #[error(transparent)]
+    Functions(#[from] PlatformError),
     /// Export of traces.
     #[error("telemetry: {0}")]
     Telemetry(String),
@@ -76,11 +80,13 @@ pub struct World {
     pub clock: Arc<dyn Clock>,
     /// Randomness.
     pub entropy: Arc<dyn Entropy>,
+    /// The compiler of functions, and modules that come along.
+    pub equipment: Equipment,
 }
 
 impl Default for World {
     fn default() -> Self {
-        World { clock: Arc::new(SystemClock), entropy: Arc::new(SystemEntropy) }
+        World { clock: Arc::new(SystemClock), entropy: Arc::new(SystemEntropy), equipment: Equipment::default() }
     }
 }
 
@@ -99,6 +105,8 @@ pub struct Node {
     workers: Vec<Worker>,
     namespaces: Vec<(Arc<Namespace>, Tasks)>,
     context: Arc<Context>,
+    /// Threads of functions.
+    platform: Option<Platform>,
     admin: Option<Admin>,
     readiness: ReadinessCell,
     tracing: Option<Tracing>,
@@ -152,7 +160,14 @@ impl Node {
         // Set once, here.
         let _ = stats.namespaces.set(opened.clone());
         let deadline_ms = config.limits.request_deadline.as_millis() as u32;
-        let context = Arc::new(Context::new(opened, deadline_ms, config.limits.large_bytes_max, stats));
+        let count_of = (count, opened.len());
+        let parts = (world.clock.clone(), world.entropy.clone());
+        let platform = Platform::start(&config.functions, &world.equipment, data_dir, parts, count_of).await?;
+        let mut context = Context::new(opened, deadline_ms, config.limits.large_bytes_max, stats);
+        if let Some(platform) = &platform {
+            context = context.with_functions(platform.functions.clone());
+        }
+        let context = Arc::new(context);
         let (closing, closed) = watch::channel(false);
         let shared = Arc::new(share(&config.limits, &context, &world.clock, node_id, closed));
         let tls_config =
@@ -178,6 +193,7 @@ impl Node {
             workers,
             namespaces,
             context,
+            platform,
             admin,
             readiness,
             tracing: Some(tracing),
@@ -241,6 +257,7 @@ impl Node {
         }
         let mut workers = std::mem::take(&mut self.workers);
         workers.extend(self.exporting.take());
+        workers.extend(self.platform.take().into_iter().flat_map(|platform| platform.pool));
         // Joining threads blocks, so it isn't done on a runtime's thread.
         let _ = tokio::task::spawn_blocking(move || workers.into_iter().for_each(Worker::stop)).await;
         if cut_off > 0 { Err(ShutdownError::CutOff(cut_off)) } else { Ok(()) }

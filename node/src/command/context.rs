@@ -9,6 +9,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::answer::Finished;
 use super::error::CommandError;
+use super::functions::Functions;
 use super::keys::KeyQueues;
 use crate::store::Namespace;
 use crate::telemetry::StatsSource;
@@ -23,6 +24,8 @@ pub struct Context {
     pub deadline_ms_default: u32,
     /// Where `info` gets its numbers.
     pub stats: Arc<dyn StatsSource>,
+    /// Modules and the engine that runs them; `None`: this node offers none.
+    pub functions: Option<Arc<Functions>>,
     draining: AtomicBool,
     /// Requests whose reply takes its time, on all connections.
     under_way: AtomicUsize,
@@ -45,11 +48,24 @@ impl Context {
             keys: KeyQueues::default(),
             deadline_ms_default,
             stats,
+            functions: None,
             draining: AtomicBool::new(false),
             under_way: AtomicUsize::new(0),
             large: Arc::new(Semaphore::new(large_kib as usize)),
             large_kib,
         }
+    }
+
+    /// The same, with functions.
+    #[must_use]
+    pub fn with_functions(self, functions: Arc<Functions>) -> Self {
+        Context { functions: Some(functions), ..self }
+    }
+
+    /// What runs functions, if this node does.
+    pub fn functions(&self) -> Result<&Arc<Functions>, CommandError> {
+        let message = "this node runs no functions: `functions.enabled` is off in its configuration";
+        self.functions.as_ref().ok_or_else(|| CommandError::new(Code::InvalidRequest, message))
     }
 
     /// Waits for memory for a large value; the caller bounds the wait.

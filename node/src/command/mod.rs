@@ -5,15 +5,19 @@
 
 pub mod answer;
 pub mod batch;
+pub mod call;
 pub mod commit;
 pub mod context;
 pub mod error;
+pub mod functions;
 pub mod get;
 pub mod keys;
 pub mod modify;
+pub mod module;
 pub mod operate;
 pub mod projection;
 pub mod put;
+pub mod query;
 pub mod route;
 pub mod warm;
 
@@ -162,13 +166,8 @@ pub fn execute_now(
         | RequestBody::Aggregate(_)
         | RequestBody::Rows(_)
         | RequestBody::Module(_)
-        | RequestBody::Job(_) => refusal(&no_functions(header.verb), out),
+        | RequestBody::Job(_) => Now::Later,
     }
-}
-
-/// The answer to every verb about functions.
-fn no_functions(verb: Verb) -> CommandError {
-    CommandError::new(Code::InvalidRequest, format!("{}: this node offers no functions", verb.name()))
 }
 
 /// Carries out a request that has to wait for something.
@@ -201,9 +200,11 @@ async fn run(context: &Arc<Context>, header: &RequestHeader, body: RequestBody<'
     match &body {
         RequestBody::Info { topic } => return context.info(header.request_id, topic),
         RequestBody::Batch { items } => return batch::batch_later(context, header, items).await,
-        RequestBody::Scan(_) => {
-            return Err(CommandError::new(Code::InvalidRequest, "a scan needs a stream of its own"));
+        RequestBody::Scan(_) | RequestBody::Aggregate(_) | RequestBody::Rows(_) => {
+            let message = format!("{} needs a stream of its own", header.verb.name());
+            return Err(CommandError::new(Code::InvalidRequest, message));
         }
+        RequestBody::Module(asked) => return module::module(header.request_id, context.functions()?, asked).await,
         _ => {}
     }
     let namespace = route::namespace(context, header.namespace)?;
@@ -212,6 +213,7 @@ async fn run(context: &Arc<Context>, header: &RequestHeader, body: RequestBody<'
     let mut content = Vec::with_capacity(128);
     let now = match &body {
         RequestBody::Get { key, bins } => return get::get_later(&request, key.digest(), bins).await,
+        RequestBody::Call(asked) => return call::call(&request, context.functions()?, asked).await,
         RequestBody::Truncate { set } => truncate(&request, set, &mut content).await?,
         RequestBody::Put { key, mode, if_generation, ttl, archive } => {
             let put = Put { key: *key, mode: *mode, if_generation: *if_generation, ttl: *ttl, archive };
@@ -238,12 +240,13 @@ async fn run(context: &Arc<Context>, header: &RequestHeader, body: RequestBody<'
             modify_later(&request, key.digest(), *key, &modify, &mut content).await?
         }
         RequestBody::Exists { key } => get::exists_now(&request, *key, &mut content),
-        RequestBody::Batch { .. } | RequestBody::Scan(_) | RequestBody::Info { .. } => Now::Later,
-        RequestBody::Call(_)
+        RequestBody::Job(_) => return Err(CommandError::new(Code::InvalidRequest, "this node keeps no jobs")),
+        RequestBody::Batch { .. }
+        | RequestBody::Scan(_)
+        | RequestBody::Info { .. }
         | RequestBody::Aggregate(_)
         | RequestBody::Rows(_)
-        | RequestBody::Module(_)
-        | RequestBody::Job(_) => return Err(no_functions(header.verb)),
+        | RequestBody::Module(_) => Now::Later,
     };
     match now {
         Now::Done { code, wait } => Ok(Finished::small(code, content, wait)),

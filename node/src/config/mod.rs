@@ -24,6 +24,7 @@ pub use crate::options::{
     Commit, Engine, LimitOptions, ListenOptions, LogFormat, NamespaceOptions, NodeOptions, TelemetryOptions,
     TlsOptions, Values,
 };
+pub use crate::platform::PlatformOptions;
 
 /// Bytes of a configuration file, at most.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -52,6 +53,8 @@ pub struct Config {
     pub limits: LimitOptions,
     /// Logs and traces.
     pub telemetry: TelemetryOptions,
+    /// Functions.
+    pub functions: PlatformOptions,
     /// At least one.
     pub namespaces: Vec<NamespaceOptions>,
 }
@@ -92,6 +95,7 @@ impl Config {
             tls: TlsOptions::SelfSigned,
             limits: LimitOptions::default(),
             telemetry: TelemetryOptions::default(),
+            functions: PlatformOptions::default(),
             namespaces: vec![options],
         }
     }

@@ -14,6 +14,7 @@ use super::{Config, SIZE_BYTES_MIN};
 use crate::options::{
     Commit, LimitOptions, ListenOptions, NamespaceOptions, NodeOptions, TelemetryOptions, TlsOptions, Values,
 };
+use crate::platform::PlatformOptions;
 use crate::telemetry::{log, otlp};
 
 pub(super) fn settle(raw: RawConfig) -> Result<Config, ConfigError> {
@@ -40,6 +41,7 @@ pub(super) fn settle(raw: RawConfig) -> Result<Config, ConfigError> {
     };
     let home = node.data_dir.as_deref();
     Ok(Config {
+        functions: PlatformOptions::default(),
         tls: settle_tls(raw.tls, home)?,
         limits: settle_limits(&raw.limits)?,
         telemetry: settle_telemetry(raw.telemetry)?,

@@ -60,6 +60,10 @@ pub trait Transmit: Send + 'static {
     /// Waits until the peer has everything, wants no more of it, or is gone. Call it after [`Transmit::finish`].
     fn delivered(&mut self) -> impl Future<Output = ()> + Send;
 
+    /// Waits until the peer wants no more of the stream, or is gone: work for it may end. Dropping the future loses
+    /// nothing.
+    fn stopped(&mut self) -> impl Future<Output = ()> + Send;
+
     /// Breaks the stream off: what the peer doesn't have yet, it won't get.
     fn reset(&mut self, code: CloseCode);
 }

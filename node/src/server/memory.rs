@@ -228,6 +228,19 @@ impl Transmit for MemoryTransmit {
         }
     }
 
+    async fn stopped(&mut self) {
+        loop {
+            let over = {
+                let content = self.pipe.content.lock();
+                content.stopped || content.reset.is_some()
+            };
+            if over || error_of(&self.ends).is_some() {
+                return;
+            }
+            wait(&self.pipe.went, &mut self.ends).await;
+        }
+    }
+
     fn reset(&mut self, code: CloseCode) {
         let mut content = self.pipe.content.lock();
         if !content.finished {

@@ -11,6 +11,7 @@ pub mod lane;
 pub mod large;
 pub mod listen;
 pub mod memory;
+pub mod query;
 mod quic;
 pub mod scan;
 pub mod session;

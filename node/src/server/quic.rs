@@ -44,7 +44,12 @@ impl Transmit for quinn::SendStream {
 
     async fn delivered(&mut self) {
         // An error says that the connection is gone; then there is nothing left to wait for.
-        let _ = self.stopped().await;
+        let _ = quinn::SendStream::stopped(self).await;
+    }
+
+    async fn stopped(&mut self) {
+        // Before it is finished it can't have been delivered: this is the peer's doing, or the connection is gone.
+        let _ = quinn::SendStream::stopped(self).await;
     }
 
     fn reset(&mut self, code: CloseCode) {

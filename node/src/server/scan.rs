@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use outcrop_wire::frame::{begin_frame, end_frame};
-use outcrop_wire::limits::{LANE_FRAME_BYTES_MAX, SCAN_FRAME_BYTES};
+use outcrop_wire::limits::{QUERY_FRAME_BYTES_MAX, SCAN_FRAME_BYTES};
 use outcrop_wire::reply::{SCAN_END, SCAN_MORE, encode_error};
 use outcrop_wire::request::{RequestBody, ScanRequest, decode_request, peek_request_id};
 use outcrop_wire::{BinSelection, Code, Cursor, Digest, ReplyHeader, StoredRecord, Verb};
@@ -13,10 +13,12 @@ use tokio::time::Instant;
 
 use super::frames::Frames;
 use super::io::{Receive, Transmit};
+use super::query;
 use super::session::Session;
 use crate::command::error::CommandError;
 use crate::command::{get, route};
 use crate::store::scan::{Progress, ScanError, ScanFilter, Scanner, Sink};
+use crate::telemetry::metrics::Counter;
 
 /// Batches of the log that a scan may go through before other requests of its worker get their turn.
 const BATCHES_A_TURN: u32 = 4;
@@ -26,7 +28,7 @@ const BATCHES_A_FRAME: u32 = 256;
 
 /// Serves one scan.
 pub async fn serve(session: Arc<Session>, receive: impl Receive, mut transmit: impl Transmit) -> Result<(), String> {
-    let mut frames = Frames::new(receive, LANE_FRAME_BYTES_MAX);
+    let mut frames = Frames::new(receive, QUERY_FRAME_BYTES_MAX);
     let frame = loop {
         match frames.next_here().map_err(|error| error.to_string())? {
             Some(frame) => break frame,
@@ -35,10 +37,22 @@ pub async fn serve(session: Arc<Session>, receive: impl Receive, mut transmit: i
         }
     };
     let began = Instant::now();
-    let span = session.span(&frame, began);
+    let mut span = session.span(&frame, began);
+    if let Some(served) = query::serve(&session, &frame, &mut transmit).await {
+        let query::Served { verb, code, bytes } = served?;
+        session.record(verb, code, began.elapsed(), frame.len(), bytes, span);
+        transmit.finish();
+        transmit.delivered().await;
+        return Ok(());
+    }
     let id = peek_request_id(&frame).unwrap_or(0);
     let (code, bytes_out) = match run(&session, &frame, id, &mut transmit).await {
-        Ok(bytes_out) => (Code::Ok, bytes_out),
+        Ok(sent) => {
+            if let Some(span) = &mut span {
+                span.returned(sent.records);
+            }
+            (Code::Ok, sent.bytes)
+        }
         Err(Ended::Refused(error)) => {
             let mut out = Vec::with_capacity(256);
             let start = begin_frame(&mut out);
@@ -53,6 +67,13 @@ pub async fn serve(session: Arc<Session>, receive: impl Receive, mut transmit: i
     transmit.finish();
     transmit.delivered().await;
     Ok(())
+}
+
+/// What a scan that ended sent.
+#[derive(Default)]
+struct Sent {
+    bytes: usize,
+    records: u64,
 }
 
 /// Why a scan ended early.
@@ -114,7 +135,7 @@ impl Sink for FrameSink<'_> {
     }
 }
 
-async fn run(session: &Session, frame: &[u8], id: u32, transmit: &mut impl Transmit) -> Result<usize, Ended> {
+async fn run(session: &Session, frame: &[u8], id: u32, transmit: &mut impl Transmit) -> Result<Sent, Ended> {
     let (header, body) = decode_request(frame).map_err(CommandError::from)?;
     let RequestBody::Scan(scan) = body else {
         return Err(CommandError::new(Code::InvalidRequest, "a scan's stream takes one scan").into());
@@ -128,7 +149,7 @@ async fn run(session: &Session, frame: &[u8], id: u32, transmit: &mut impl Trans
     let mut scanner = Scanner::new(namespace.clone(), filter, scan.cursor)?;
     let mut left = if scan.limit == 0 { u64::MAX } else { scan.limit };
     let mut pace = Pace::new(scan.records_per_sec);
-    let mut bytes_out = 0;
+    let mut sent = Sent::default();
     loop {
         if session.context.is_draining() {
             return Err(CommandError::new(Code::Draining, "the node is shutting down").into());
@@ -136,6 +157,8 @@ async fn run(session: &Session, frame: &[u8], id: u32, transmit: &mut impl Trans
         let quota = pace.quota().await;
         let (sink, end) = fill(&mut scanner, &scan, left.min(quota)).await?;
         left -= u64::from(sink.count);
+        sent.records += u64::from(sink.count);
+        session.metrics.count_by(Counter::ScanRecords, sink.count.into());
         pace.spend(sink.count);
         let end = end || left == 0;
         if namespace.policy.commit == crate::store::Commit::Flash {
@@ -144,10 +167,10 @@ async fn run(session: &Session, frame: &[u8], id: u32, transmit: &mut impl Trans
             durable.map_err(|error| CommandError::new(Code::DevicePoisoned, error.to_string()))?;
         }
         let bytes = part(id, sink, scanner.cursor(), end);
-        bytes_out += bytes.len();
+        sent.bytes += bytes.len();
         transmit.transmit(bytes).await.map_err(|error| Ended::Gone(error.to_string()))?;
         if end {
-            return Ok(bytes_out);
+            return Ok(sent);
         }
     }
 }

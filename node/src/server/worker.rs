@@ -16,6 +16,9 @@ const QUEUE_DEPTH: u32 = 256;
 /// How much lower the priority of a thread is that serves nobody: against a busy worker it gets a tenth of a core.
 const ASIDE_NICE: i32 = 10;
 
+/// How much lower the priority of a thread is that runs functions.
+const POOL_NICE: i32 = 5;
+
 /// A worker's thread can't be made.
 #[derive(Debug, Error)]
 #[error("worker {number} can't start: {message}")]
@@ -48,6 +51,17 @@ impl Worker {
                 tracing::debug!(%error, "a thread that serves nobody keeps its priority");
             }
             run(number, false, stopped, ready);
+        })
+    }
+
+    /// Starts a thread for functions that take long: with a ring of its own, and a lower priority than the workers, so
+    /// that who only reads doesn't wait for it.
+    pub fn start_pool(number: usize) -> Result<Self, WorkerError> {
+        Worker::spawn(number, format!("outcrop-udf-{number}"), |number, stopped, ready| {
+            if let Err(error) = rustix::process::nice(POOL_NICE) {
+                tracing::debug!(%error, "a thread for functions keeps its priority");
+            }
+            run(number, true, stopped, ready);
         })
     }
 

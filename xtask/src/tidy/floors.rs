@@ -40,9 +40,10 @@ const HOUSES: [House; 2] = [
             ("udf", 3),
             ("command", 4),
             ("server", 5),
-            ("config", 6),
-            ("identity", 6),
-            ("node", 7),
+            ("platform", 6),
+            ("config", 7),
+            ("identity", 7),
+            ("node", 8),
         ],
     },
     House {

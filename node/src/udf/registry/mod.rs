@@ -29,10 +29,10 @@ use thiserror::Error;
 pub use catalogue::{Catalogue, ModuleRow, VersionRow};
 pub use live::{Live, Loaded, Resolved, Version};
 pub use logs::{LogEntry, LogRing};
+pub use report::map;
 pub use rules::{LimitOverrides, NamespaceRules};
 pub use sign::{Signature, verify};
 pub use stats::FunctionStats;
-pub use report::map;
 pub use upload::{Part, Received};
 
 use super::host::Host;

@@ -1,0 +1,214 @@
+//! Streams of functions over many records: an aggregate's one reply, a row query's frames. A caller who goes away stops
+//! the work.
+
+use bytes::Bytes;
+use outcrop_wire::frame::LENGTH_BYTES;
+use outcrop_wire::limits::SCAN_FRAME_BYTES;
+use outcrop_wire::reply::{REPLY_HEADER_BYTES, SCAN_END, SCAN_MORE};
+use outcrop_wire::request::{AggregateRequest, RequestBody, RowsRequest, decode_request};
+use outcrop_wire::{Code, Cursor, ReplyHeader, RequestHeader, Verb};
+use tokio::time::{Duration, Instant, timeout_at};
+
+use super::io::Transmit;
+use super::session::Session;
+use crate::command::answer::Finished;
+use crate::command::error::CommandError;
+use crate::command::functions::failed;
+use crate::command::query::{self, Place, Rows};
+use crate::command::route;
+use crate::store::Namespace;
+use crate::udf::{Failed, RowsPart};
+
+/// Longest that a query may take whose caller names no deadline; its function's limits end it earlier.
+const DEADLINE: Duration = Duration::from_secs(600);
+
+/// What a query's stream came to.
+pub struct Served {
+    /// What was asked.
+    pub verb: Verb,
+    /// The code that its caller was told.
+    pub code: Code,
+    /// Bytes that it was sent.
+    pub bytes: usize,
+}
+
+fn deadline_of(header: &RequestHeader) -> Instant {
+    let asked = Duration::from_millis(header.deadline_ms.into());
+    Instant::now() + if asked.is_zero() { DEADLINE } else { asked }
+}
+
+fn out_of_time(header: &RequestHeader) -> CommandError {
+    let message = format!("{} ms passed; the query was stopped, and it writes nothing", header.deadline_ms);
+    CommandError::new(Code::DeadlineExceeded, message)
+}
+
+/// Serves the query in `frame`; `None`: it is no query. `Err`: the caller is gone.
+pub async fn serve(session: &Session, frame: &[u8], transmit: &mut impl Transmit) -> Option<Result<Served, String>> {
+    let (header, body) = decode_request(frame).ok()?;
+    match &body {
+        RequestBody::Aggregate(asked) => Some(aggregate(session, &header, asked, transmit).await),
+        RequestBody::Rows(asked) => Some(rows(session, &header, asked, transmit).await),
+        _ => None,
+    }
+}
+
+/// Serves an aggregate; `Err`: the caller is gone.
+async fn aggregate(
+    session: &Session,
+    header: &RequestHeader,
+    asked: &AggregateRequest<'_>,
+    transmit: &mut impl Transmit,
+) -> Result<Served, String> {
+    let finished = {
+        let work = timeout_at(deadline_of(header), run_aggregate(session, header, asked));
+        tokio::select! {
+            done = work => done.unwrap_or_else(|_| Err(out_of_time(header))),
+            () = transmit.stopped() => return Err("the caller of an aggregate went away".to_owned()),
+        }
+    };
+    let refused = |error| Finished::refused(header.request_id, Verb::Aggregate, header.namespace.0, &error);
+    send(Verb::Aggregate, finished.unwrap_or_else(refused), transmit).await
+}
+
+async fn run_aggregate(
+    session: &Session,
+    header: &RequestHeader,
+    asked: &AggregateRequest<'_>,
+) -> Result<Finished, CommandError> {
+    let namespace = route::namespace(&session.context, header.namespace)?;
+    let functions = session.context.functions()?;
+    let finished = query::aggregate(header.request_id, functions, namespace, asked).await?;
+    if let Some(wait) = finished.wait {
+        durable(namespace, wait.end).await?;
+    }
+    Ok(finished)
+}
+
+/// Waits until nobody can take back what a reply rests on.
+async fn durable(namespace: &Namespace, end: outcrop_flash::Lsn) -> Result<(), CommandError> {
+    let durable = namespace.log.wait_durable(end).await;
+    durable.map_err(|error| CommandError::new(Code::DevicePoisoned, error.to_string()))
+}
+
+async fn send(verb: Verb, finished: Finished, transmit: &mut impl Transmit) -> Result<Served, String> {
+    let (code, len) = (finished.code, finished.byte_len());
+    let mut head = Vec::with_capacity(finished.content.len() + LENGTH_BYTES);
+    head.extend_from_slice(&(len as u32).to_le_bytes());
+    head.extend_from_slice(&finished.content);
+    transmit.transmit(Bytes::from(head)).await.map_err(|error| error.to_string())?;
+    if let Some(value) = finished.value {
+        transmit.transmit(value).await.map_err(|error| error.to_string())?;
+    }
+    Ok(Served { verb, code, bytes: len + LENGTH_BYTES })
+}
+
+/// Serves a row query; `Err`: the caller is gone.
+async fn rows(
+    session: &Session,
+    header: &RequestHeader,
+    asked: &RowsRequest<'_>,
+    transmit: &mut impl Transmit,
+) -> Result<Served, String> {
+    let path = asked.function.to_string();
+    let refused = |error| Finished::refused(header.request_id, Verb::Rows, header.namespace.0, &error);
+    let (namespace, functions) =
+        match (route::namespace(&session.context, header.namespace), session.context.functions()) {
+            (Ok(namespace), Ok(functions)) => (namespace, functions),
+            (Err(error), _) | (_, Err(error)) => return send(Verb::Rows, refused(error), transmit).await,
+        };
+    let began = Instant::now();
+    let begun = query::rows(functions, namespace, asked).await;
+    let Rows { mut parts, mut ended, resolved } = match begun {
+        Ok(rows) => rows,
+        Err(error) => {
+            return send(Verb::Rows, failed(header.request_id, Verb::Rows, &path, &error, None), transmit).await;
+        }
+    };
+    let mut bytes = 0;
+    let mut left = if asked.scan.limit == 0 { u64::MAX } else { asked.scan.limit };
+    let mut last: Option<Place> = None;
+    let mut done: Option<Result<_, Failed>> = None;
+    loop {
+        let part = tokio::select! {
+            biased;
+            part = parts.recv() => part,
+            end = &mut ended, if done.is_none() => {
+                done = Some(end);
+                continue;
+            }
+        };
+        let Some(part) = part else { break };
+        if session.context.is_draining() {
+            let error = CommandError::new(Code::Draining, "the node is shutting down");
+            return send(Verb::Rows, refused(error), transmit).await;
+        }
+        if namespace.policy.commit == crate::store::Commit::Flash
+            && let Err(error) = durable(namespace, part.mark.seen_end).await
+        {
+            return send(Verb::Rows, refused(error), transmit).await;
+        }
+        for frame in frames(header.request_id, &part, last, &mut left) {
+            bytes += frame.len();
+            transmit.transmit(frame).await.map_err(|error| error.to_string())?;
+        }
+        last = Some(part.mark);
+        if left == 0 {
+            break;
+        }
+    }
+    let done = match done {
+        Some(done) => done,
+        // Its caller has all the rows that he asked for: the guest ends here.
+        None if left == 0 => Ok(Default::default()),
+        None => ended.await,
+    };
+    let (code, trace) = match &done {
+        Ok(trace) => (Code::Ok, trace),
+        Err(error) => (error.code, &error.details.trace),
+    };
+    resolved.record(code, trace, began.elapsed(), functions.clock.now_ms());
+    match done {
+        Err(error) => send(Verb::Rows, failed(header.request_id, Verb::Rows, &path, &error, None), transmit).await,
+        Ok(_) => {
+            let cursor = last.map(|place| place.cursor).or(asked.scan.cursor);
+            let cursor = cursor.unwrap_or(Cursor { log_id: 0, start_lsn: 0, position_lsn: 0, emitted: 0 });
+            let end = encode(header.request_id, SCAN_END, cursor, 0, &[]);
+            bytes += end.len();
+            transmit.transmit(end).await.map_err(|error| error.to_string())?;
+            Ok(Served { verb: Verb::Rows, code: Code::Ok, bytes })
+        }
+    }
+}
+
+/// A batch's frames, with at most `left` of its rows. All but the last of them carry the cursor in front of the batch:
+/// who goes on from there gets the batch again, and not a part of it.
+fn frames(request_id: u32, part: &RowsPart<Place>, before: Option<Place>, left: &mut u64) -> Vec<Bytes> {
+    let beginning = Cursor { position_lsn: 0, emitted: 0, ..part.mark.cursor };
+    let before = before.map_or(beginning, |place| place.cursor);
+    let (mut start, mut end, mut count) = (0, 0, 0);
+    let mut frames = Vec::new();
+    while *left > 0
+        && let Some(len) = part.rows.get(end..).and_then(|rest| rest.first_chunk::<4>())
+    {
+        let next = (end + 4 + u32::from_le_bytes(*len) as usize).min(part.rows.len());
+        if count > 0 && next - start > SCAN_FRAME_BYTES {
+            frames.push(encode(request_id, SCAN_MORE, before, count, &part.rows[start..end]));
+            (start, count) = (end, 0);
+        }
+        (end, count, *left) = (next, count + 1, *left - 1);
+    }
+    frames.push(encode(request_id, SCAN_MORE, part.mark.cursor, count, &part.rows[start..end]));
+    frames
+}
+
+fn encode(request_id: u32, kind: u8, cursor: Cursor, count: u32, rows: &[u8]) -> Bytes {
+    let len = REPLY_HEADER_BYTES + 1 + Cursor::BYTES + 4 + rows.len();
+    let mut frame = Vec::with_capacity(LENGTH_BYTES + len);
+    frame.extend_from_slice(&(len as u32).to_le_bytes());
+    ReplyHeader::new(request_id, Verb::Rows, Code::Ok).encode(&mut frame);
+    frame.push(kind);
+    cursor.encode(&mut frame);
+    frame.extend_from_slice(&count.to_le_bytes());
+    frame.extend_from_slice(rows);
+    Bytes::from(frame)
+}
