@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
+use outcrop_flash::log::SyncLatency;
 use outcrop_node::config::Config;
 use outcrop_node::node::Node;
 use outcrop_node::telemetry::metrics::{Counter, Exposition, Gauge};
@@ -56,8 +57,14 @@ fn busy() -> (std::sync::Arc<Metrics>, NodeStats) {
         sets: ["products", "a \"quoted\" set", "ä\\n"]
             .map(|set| SetStats { name: set.to_owned(), records: 7, bytes: 1 << 40 })
             .to_vec(),
-        index: IndexStats { bytes: 39_000_000, bytes_per_record: 39.0 },
-        log: LogStats { syncs: 5, poisoned: Some("EIO".to_owned()), ..LogStats::default() },
+        index: IndexStats { bytes: 39_000_000, slots: 1_066_000, bytes_per_record: 39.0 },
+        log: LogStats {
+            device: "/dev/nvme1n1".to_owned(),
+            syncs: 5,
+            sync_latency: SyncLatency { within: vec![(64, 0), (1_024, 4)], slower: 1, sum_us: 30_000_000 },
+            poisoned: Some("EIO".to_owned()),
+            ..LogStats::default()
+        },
         ..NamespaceStats::default()
     };
     let stats = NodeStats {

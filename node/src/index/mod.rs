@@ -77,6 +77,11 @@ impl Index {
         PARTITIONS * size_of::<Shard>() + tables
     }
 
+    /// Entries that the index has memory for. Locks each partition in turn.
+    pub fn slots(&self) -> u64 {
+        PartitionId::all().map(|id| self.read(id).slots() as u64).sum()
+    }
+
     /// Entries, tombstones included. Locks each partition in turn, so that it is exact only while nobody writes.
     pub fn len(&self) -> u64 {
         PartitionId::all().map(|id| self.read(id).len() as u64).sum()

@@ -39,6 +39,11 @@ impl Partition {
         self.table.memory_bytes()
     }
 
+    /// Entries that the table has memory for; it grows and shrinks by chunks, before it is full.
+    pub fn slots(&self) -> usize {
+        self.table.capacity()
+    }
+
     /// Gives out the next sequence.
     pub fn next_sequence(&mut self) -> u64 {
         self.sequence += 1;

@@ -166,6 +166,9 @@ impl<C: Connection> Lane<C> {
             Step::Done { verb, code, wait } => {
                 let done = Instant::now();
                 let verb = verb.unwrap_or(Verb::Info);
+                if verb == Verb::Batch {
+                    self.session.record_items(&self.out[start + outcrop_wire::frame::LENGTH_BYTES..]);
+                }
                 match wait.filter(|wait| !self.waiting.is_durable(*wait)) {
                     Some(wait) => {
                         enter(&mut span, Stage::CommitWait);
@@ -255,6 +258,9 @@ impl<C: Connection> Lane<C> {
     /// Appends a reply that took its time, or puts it in line.
     fn finish(&mut self, under: Under) {
         let Under { header, began, bytes_in, mut span, finished } = under;
+        if header.verb == Verb::Batch {
+            self.session.record_items(&finished.content);
+        }
         if let Some(wait) = finished.wait.filter(|wait| !self.waiting.is_durable(*wait)) {
             enter(&mut span, Stage::CommitWait);
             let deadline = began + self.session.deadline(header.deadline_ms);

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use outcrop_wire::reply::Reply;
 use outcrop_wire::request::{carries_trace, decode_request, peek_header, peek_key};
 use outcrop_wire::{Code, RequestBody, Verb};
 use tokio::time::Instant;
@@ -91,6 +92,22 @@ impl Session {
         self.metrics.record(verb, code, took, received_bytes, sent_bytes);
         if let Some(span) = span {
             span.finish(code, Ending { received_bytes, sent_bytes, ..Ending::default() });
+        }
+    }
+
+    /// Counts the requests of a batch by what its reply says of them; any other reply is left alone.
+    pub fn record_items(&self, reply: &[u8]) {
+        let Ok(reply) = Reply::parse(reply) else { return };
+        if (reply.header.verb, reply.header.code) != (Verb::Batch, Code::Ok) {
+            return;
+        }
+        let mut items = reply.body.get(2..).unwrap_or_default();
+        while let Some((length, rest)) = items.split_first_chunk::<4>() {
+            let Some((item, rest)) = rest.split_at_checked(u32::from_le_bytes(*length) as usize) else { return };
+            if let Ok(item) = Reply::parse(item) {
+                self.metrics.record_batch_item(item.header.verb, item.header.code);
+            }
+            items = rest;
         }
     }
 

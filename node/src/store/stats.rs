@@ -29,6 +29,7 @@ impl Namespace {
                 .collect(),
             index: IndexStats {
                 bytes: index_bytes,
+                slots: self.index.slots(),
                 bytes_per_record: if entries == 0 { 0.0 } else { index_bytes as f64 / entries as f64 },
             },
             cache: CacheStats {
@@ -40,7 +41,6 @@ impl Namespace {
             },
             expired: count(&self.counters.expired),
             evicted: count(&self.counters.evicted),
-            scan_notes_refused: count(&self.counters.scan_notes_refused),
             write_stops: count(&self.counters.stop_writes),
             stop_writes: log.free_segments <= log.reserve_segments,
             epoch: self.log.epoch(),
@@ -68,12 +68,21 @@ impl Namespace {
             appended_bytes: log.appended_bytes,
             flushed_bytes: log.written_bytes,
             syncs: log.syncs,
+            sync_us_p50: log.sync_latency.quantile_us(0.5),
+            sync_us_p99: log.sync_latency.quantile_us(0.99),
+            sync_latency: log.sync_latency,
+            checkpoints: log.checkpoints,
+            backpressure: log.backpressure,
+            damaged_segments: log.damaged_segments.into(),
             unflushed_bytes: log.unflushed_bytes,
             reads: log.device_reads,
             read_bytes: log.device_read_bytes,
             corrupt_entries: self.counters.corrupt_reads.load(Ordering::Relaxed),
             defrag_segments: log.evacuated_segments,
             defrag_bytes: log.moved_bytes,
+            defrag_read_bytes: log.evacuation_read_bytes,
+            defrag_failures: log.failed_evacuations,
+            defrag_bytes_per_sec: log.evacuation_bytes_per_sec,
             poisoned: self.log.poisoned(),
         }
     }

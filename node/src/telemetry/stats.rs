@@ -3,6 +3,7 @@
 //!
 //! Names are stable: fields are added, never renamed. Counters count from the node's start.
 
+use outcrop_flash::log::SyncLatency;
 use serde::Serialize;
 
 /// Who can tell.
@@ -107,8 +108,6 @@ pub struct NamespaceStats {
     pub expired: u64,
     /// Records evicted before they expired.
     pub evicted: u64,
-    /// Changes that a running scan couldn't take note of: it may give these records twice.
-    pub scan_notes_refused: u64,
     /// Writes refused because the device is nearly full.
     pub write_stops: u64,
     /// Whether writes are refused now because the device is nearly full.
@@ -133,6 +132,8 @@ pub struct SetStats {
 pub struct IndexStats {
     /// Memory of the index.
     pub bytes: u64,
+    /// Entries that it has memory for: it grows by chunks of its partitions, each of a sixteenth or less.
+    pub slots: u64,
     /// The same for each entry, tombstones included; 0 without entries.
     pub bytes_per_record: f64,
 }
@@ -166,6 +167,19 @@ pub struct LogStats {
     pub flushed_bytes: u64,
     /// Syncs of the device.
     pub syncs: u64,
+    /// Median time of a sync in microseconds, to a half.
+    pub sync_us_p50: u64,
+    /// 99th percentile.
+    pub sync_us_p99: u64,
+    /// How long they took.
+    #[serde(skip)]
+    pub sync_latency: SyncLatency,
+    /// Checkpoints of the index that were written.
+    pub checkpoints: u64,
+    /// Writes that were told to wait because the write buffer was full.
+    pub backpressure: u64,
+    /// Segments in which bytes were found that are no intact entry.
+    pub damaged_segments: u64,
     /// Appended and not yet written.
     pub unflushed_bytes: u64,
     /// Reads of the device.
@@ -178,6 +192,12 @@ pub struct LogStats {
     pub defrag_segments: u64,
     /// Bytes moved by defrag.
     pub defrag_bytes: u64,
+    /// Bytes read by defrag.
+    pub defrag_read_bytes: u64,
+    /// Segments that defrag gave up.
+    pub defrag_failures: u64,
+    /// Bytes that defrag may read in a second now; `None`: as many as it can.
+    pub defrag_bytes_per_sec: Option<u64>,
     /// Why the log takes no writes any more; `None`: it does.
     pub poisoned: Option<String>,
 }

@@ -99,6 +99,11 @@ fn eagerness(shared: &Shared) -> Eagerness {
     }
 }
 
+/// Bytes that defrag may look at in a second now; `None`: as many as it can.
+pub(crate) fn allowed_bytes_per_sec(shared: &Shared) -> Option<u64> {
+    eagerness(shared).bytes_per_sec
+}
+
 /// The next segment to evacuate: the oldest if it was asked for, else the one with least that is live.
 fn pick(shared: &Shared) -> Option<SegmentId> {
     let sealed = || shared.table.ids().filter(|id| shared.table.state(*id) == SegmentState::Sealed);

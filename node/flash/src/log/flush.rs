@@ -87,7 +87,9 @@ async fn flush(shared: &Shared, unsynced: &mut Unsynced, sync: bool) -> Result<(
     unsynced.slots.extend(cut.slots);
     unsynced.sealed.extend(cut.pieces.iter().filter(|piece| piece.sealed).map(|piece| piece.segment));
     if sync {
+        let began = Instant::now();
         shared.device.sync().await?;
+        shared.counters.sync_times.record(began.elapsed());
         shared.counters.syncs.fetch_add(1, Ordering::Relaxed);
         publish(shared, std::mem::take(unsynced));
     }

@@ -42,7 +42,7 @@ pub use read::Entry;
 pub use reader::{Batch, SegmentReader};
 pub use recover::{CheckpointOutcome, CheckpointView, Damage, OpenReport, Replay};
 pub use shared::Durable;
-pub use stats::{LogStats, SegmentView};
+pub use stats::{LogStats, SegmentView, SyncLatency};
 pub use table::SegmentState;
 pub use tail::TornTail;
 

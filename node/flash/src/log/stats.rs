@@ -1,8 +1,10 @@
 //! Figures of a log, for metrics and for the operator.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use crate::location::{Lsn, SegmentId};
+use crate::log::defrag::allowed_bytes_per_sec;
 use crate::log::options::DATA_START;
 use crate::log::shared::Shared;
 use crate::log::table::SegmentState;
@@ -23,6 +25,74 @@ pub(crate) struct Counters {
     pub evacuation_read_bytes: AtomicU64,
     pub failed_evacuations: AtomicU64,
     pub checkpoints: AtomicU64,
+    pub sync_times: SyncTimes,
+}
+
+/// Bounds of times that are told apart: two to each power of two, from 64 us to 24 s.
+const SYNC_BOUNDS: usize = 38;
+
+/// How long syncs took; one flusher counts, anybody reads.
+#[derive(Debug)]
+pub(crate) struct SyncTimes {
+    counts: [AtomicU64; SYNC_BOUNDS + 1],
+    sum_us: AtomicU64,
+}
+
+impl Default for SyncTimes {
+    fn default() -> Self {
+        SyncTimes { counts: std::array::from_fn(|_| AtomicU64::new(0)), sum_us: AtomicU64::new(0) }
+    }
+}
+
+/// The longest time that is counted at this place.
+fn sync_bound_us(place: usize) -> u64 {
+    (2 + place as u64 % 2) << (5 + place / 2)
+}
+
+impl SyncTimes {
+    pub fn record(&self, took: Duration) {
+        let us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        let place = (0..SYNC_BOUNDS).find(|place| us <= sync_bound_us(*place)).unwrap_or(SYNC_BOUNDS);
+        self.counts[place].fetch_add(1, Ordering::Relaxed);
+        self.sum_us.fetch_add(us, Ordering::Relaxed);
+    }
+
+    fn snapshot(&self) -> SyncLatency {
+        let count = |place: usize| self.counts[place].load(Ordering::Relaxed);
+        SyncLatency {
+            within: (0..SYNC_BOUNDS).map(|place| (sync_bound_us(place), count(place))).collect(),
+            slower: count(SYNC_BOUNDS),
+            sum_us: self.sum_us.load(Ordering::Relaxed),
+        }
+    }
+}
+
+/// How long syncs took since the log was opened.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SyncLatency {
+    /// Rising bounds in microseconds, and how many syncs took up to that long and longer than the bound before.
+    pub within: Vec<(u64, u64)>,
+    /// Syncs that took longer than all of these.
+    pub slower: u64,
+    /// All of them added up, in microseconds.
+    pub sum_us: u64,
+}
+
+impl SyncLatency {
+    /// The bound that this share of syncs (0 to 1) kept to, in microseconds; 0 without any.
+    pub fn quantile_us(&self, share: f64) -> u64 {
+        let count = self.slower + self.within.iter().map(|(_, count)| count).sum::<u64>();
+        let rank = (count as f64 * share).ceil().max(1.0) as u64;
+        let mut seen = 0;
+        for (bound_us, count) in &self.within {
+            seen += count;
+            if seen >= rank {
+                return *bound_us;
+            }
+        }
+        // None at all, or the slowest: twice the last bound stands for them.
+        if count == 0 { 0 } else { self.within.last().map_or(0, |(bound_us, _)| 2 * bound_us) }
+    }
 }
 
 /// A log at one moment.
@@ -64,6 +134,8 @@ pub struct LogStats {
     pub unflushed_bytes: u64,
     /// Syncs since opening.
     pub syncs: u64,
+    /// How long they took.
+    pub sync_latency: SyncLatency,
     /// Everything before this is durable.
     pub durable_lsn: Lsn,
     /// Where the next entry goes.
@@ -86,6 +158,8 @@ pub struct LogStats {
     pub moved_entries: u64,
     /// Bytes moved since opening.
     pub moved_bytes: u64,
+    /// Bytes that defrag may look at in a second now; `None`: as many as it can, since free segments are few.
+    pub evacuation_bytes_per_sec: Option<u64>,
     /// Bytes looked at by defrag since opening.
     pub evacuation_read_bytes: u64,
     /// Checkpoints written since opening.
@@ -169,6 +243,7 @@ impl Shared {
             written_bytes: count(&counters.written_bytes),
             unflushed_bytes: self.unwritten_bytes(),
             syncs: count(&counters.syncs),
+            sync_latency: counters.sync_times.snapshot(),
             durable_lsn: self.durable_lsn(),
             head_lsn: self.head_lsn(),
             device_reads: count(&counters.device_reads),
@@ -180,9 +255,30 @@ impl Shared {
             failed_evacuations: count(&counters.failed_evacuations),
             moved_entries: count(&counters.moved_entries),
             moved_bytes: count(&counters.moved_bytes),
+            evacuation_bytes_per_sec: allowed_bytes_per_sec(self),
             evacuation_read_bytes: count(&counters.evacuation_read_bytes),
             checkpoints: count(&counters.checkpoints),
             poisoned: self.poisoned().map(str::to_owned),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sync_counts_at_the_first_bound_that_it_keeps_to() {
+        let times = SyncTimes::default();
+        for us in [0, 64, 65, 96, 97, 850, 25_165_824, 25_165_825, u64::MAX] {
+            times.record(Duration::from_micros(us));
+        }
+        let told = times.snapshot();
+        let counted: Vec<(u64, u64)> = told.within.iter().copied().filter(|(_, count)| *count > 0).collect();
+        assert_eq!(counted, [(64, 2), (96, 2), (128, 1), (1_024, 1), (25_165_824, 1)]);
+        assert_eq!(told.slower, 2);
+        assert!(told.within.windows(2).all(|pair| pair[0].0 < pair[1].0), "bounds rise");
+        assert_eq!((told.quantile_us(0.5), told.quantile_us(0.01), told.quantile_us(1.0)), (128, 64, 50_331_648));
+        assert_eq!(SyncLatency::default().quantile_us(0.5), 0);
     }
 }

@@ -16,10 +16,12 @@ pub(super) struct StatsCollector(pub(super) NodeStats);
 /// A counter or gauge that is one number of each namespace.
 type Column = (&'static str, Option<Unit>, &'static str, fn(&NamespaceStats) -> u64);
 
-const GAUGES: [Column; 13] = [
+const GAUGES: [Column; 15] = [
     ("namespace_records", None, "Records of a namespace", |ns| ns.records),
     ("namespace_tombstones", None, "Deletes that still have to be remembered", |ns| ns.tombstones),
     ("index_memory", Some(Unit::Bytes), "Memory of the index", |ns| ns.index.bytes),
+    ("index_slots", None, "Entries that the index has memory for; it grows by chunks", |ns| ns.index.slots),
+    ("log_damaged_segments", None, "Segments with bytes that are no intact entry", |ns| ns.log.damaged_segments),
     ("log_capacity", Some(Unit::Bytes), "Bytes that the log may use", |ns| ns.log.capacity_bytes),
     ("log_used", Some(Unit::Bytes), "Bytes of segments that are not free", |ns| ns.log.used_bytes),
     ("log_live", Some(Unit::Bytes), "Bytes of entries that are current", |ns| ns.log.live_bytes),
@@ -36,20 +38,21 @@ const GAUGES: [Column; 13] = [
     ("namespace_sets", None, "Sets of a namespace", |ns| ns.sets.len() as u64),
 ];
 
-const COUNTERS: [Column; 14] = [
+const COUNTERS: [Column; 17] = [
     ("log_appended", Some(Unit::Bytes), "Bytes appended to the log", |ns| ns.log.appended_bytes),
     ("log_flushed", Some(Unit::Bytes), "Bytes written to the device", |ns| ns.log.flushed_bytes),
     ("log_syncs", None, "Syncs of the device", |ns| ns.log.syncs),
+    ("log_backpressure", None, "Writes told to wait because the write buffer was full", |ns| ns.log.backpressure),
+    ("log_checkpoints", None, "Checkpoints of the index", |ns| ns.log.checkpoints),
     ("log_reads", None, "Reads of the device", |ns| ns.log.reads),
     ("log_read", Some(Unit::Bytes), "Bytes read from the device", |ns| ns.log.read_bytes),
     ("log_corrupt_entries", None, "Entries whose bytes turned out damaged", |ns| ns.log.corrupt_entries),
     ("defrag_segments", None, "Segments emptied by defragmentation", |ns| ns.log.defrag_segments),
+    ("defrag_failed_segments", None, "Segments that defragmentation gave up", |ns| ns.log.defrag_failures),
+    ("defrag_read", Some(Unit::Bytes), "Bytes read by defragmentation", |ns| ns.log.defrag_read_bytes),
     ("defrag_moved", Some(Unit::Bytes), "Bytes moved by defragmentation", |ns| ns.log.defrag_bytes),
     ("namespace_expired_records", None, "Records that expired and were removed", |ns| ns.expired),
     ("namespace_evicted_records", None, "Records evicted before they expired", |ns| ns.evicted),
-    ("namespace_scan_unnoted_changes", None, "Changes that running scans had no room to note", |ns| {
-        ns.scan_notes_refused
-    }),
     ("namespace_refused_writes", None, "Writes refused because the device was nearly full", |ns| ns.write_stops),
     ("cache_misses", None, "Reads that went to the device", |ns| ns.cache.misses),
     ("cache_record_hits", None, "Reads served from the cache of hot records", |ns| ns.cache.record_hits),
@@ -86,6 +89,13 @@ fn encode_irregular(namespaces: &[NamespaceStats], families: &mut Families<'_>) 
     let per_record = each().map(|(ns, name)| (vec![("namespace", name)], ns.index.bytes_per_record));
     families.gauge("index_record_memory", Some(Unit::Bytes), "Memory of the index for each entry", per_record)?;
     let hits = each().map(|(ns, name)| (vec![("namespace", name)], ns.cache.segment_hits));
+    let limits = each().map(|(ns, name)| {
+        let limit = ns.log.defrag_bytes_per_sec.map_or(f64::INFINITY, |limit| limit as f64);
+        (vec![("namespace", name)], limit)
+    });
+    let help = "Bytes a second that defragmentation may read now; infinite when free segments are few";
+    families.gauge("defrag_limit_bytes_per_second", None, help, limits)?;
+    encode_syncs(namespaces, families)?;
     families.counter("cache_segment_hits", None, "Reads served from segments in memory", hits)?;
     let segments = each().flat_map(|(ns, name)| {
         let log = &ns.log;
@@ -105,4 +115,16 @@ fn encode_irregular(namespaces: &[NamespaceStats], families: &mut Families<'_>) 
     families.gauge("set_records", None, "Records of a set", records)?;
     let bytes = sets().map(|(ns, set)| (vec![("namespace", ns.name.as_str()), ("set", set.name.as_str())], set.bytes));
     families.gauge("set_stored", Some(Unit::Bytes), "Bytes of a set's records in the log", bytes)
+}
+
+/// Histograms of the namespaces that have a device.
+fn encode_syncs(namespaces: &[NamespaceStats], families: &mut Families<'_>) -> fmt::Result {
+    let on_device = namespaces.iter().filter(|ns| !ns.log.device.is_empty());
+    let histograms = on_device.map(|ns| {
+        let latency = &ns.log.sync_latency;
+        let within = latency.within.iter().map(|(bound_us, count)| (*bound_us as f64 / 1e6, *count));
+        let buckets = within.chain([(f64::INFINITY, latency.slower)]).collect();
+        (vec![("namespace", ns.name.as_str())], latency.sum_us as f64 / 1e6, buckets)
+    });
+    families.histogram("log_sync_duration", Some(Unit::Seconds), "Time of a sync of the device", histograms)
 }

@@ -114,6 +114,23 @@ impl Families<'_> {
         Ok(())
     }
 
+    /// Histograms: labels, sum, upper bounds with what is between each and the one before.
+    pub(super) fn histogram<'a>(
+        &mut self,
+        name: &str,
+        unit: Option<Unit>,
+        help: &str,
+        samples: impl IntoIterator<Item = (Labels<'a>, f64, Vec<(f64, u64)>)>,
+    ) -> fmt::Result {
+        let mut family = self.0.encode_descriptor(name, help, unit.as_ref(), MetricType::Histogram)?;
+        for (labels, sum, buckets) in samples {
+            let count = buckets.iter().map(|(_, count)| count).sum();
+            let labels = labels.as_slice();
+            family.encode_family(&labels)?.encode_histogram::<NoLabelSet>(sum, count, &buckets, None)?;
+        }
+        Ok(())
+    }
+
     pub(super) fn gauge<'a, V: EncodeGaugeValue>(
         &mut self,
         name: &str,
@@ -169,15 +186,11 @@ impl Collector for RequestCollector {
 
 fn encode_latency(metrics: &Metrics, families: &mut Families<'_>) -> fmt::Result {
     let help = "Time from a request's arrival to its reply, by verb";
-    let mut family =
-        families.0.encode_descriptor("request_duration", help, Some(&Unit::Seconds), MetricType::Histogram)?;
-    for verb in Verb::ALL {
+    let histograms = Verb::ALL.into_iter().map(|verb| {
         let latency = metrics.latency(verb);
-        let (sum, buckets) = (latency.sum_us() as f64 / 1e6, latency.coarse());
-        let labels = [("verb", verb.name())];
-        family.encode_family(&labels)?.encode_histogram::<NoLabelSet>(sum, latency.count(), &buckets, None)?;
-    }
-    Ok(())
+        (vec![("verb", verb.name())], latency.sum_us() as f64 / 1e6, latency.coarse())
+    });
+    families.histogram("request_duration", Some(Unit::Seconds), help, histograms)
 }
 
 #[cfg(test)]

@@ -46,6 +46,8 @@ pub enum Counter {
     PacketsLost,
     /// Times that a path turned out congested.
     CongestionEvents,
+    /// Records sent by scans.
+    ScanRecords,
     /// Spans that were exported.
     SpansExported,
     /// Spans dropped because the queue was full or the receiver failed.
@@ -53,7 +55,7 @@ pub enum Counter {
 }
 
 /// Every counter: name, help.
-const COUNTERS: [(Counter, &str, &str); 13] = [
+const COUNTERS: [(Counter, &str, &str); 14] = [
     (Counter::ConnectionsAccepted, "connections_accepted", "Connections whose handshake succeeded"),
     (Counter::ConnectionsRefused, "connections_refused", "Connection attempts refused because there were too many"),
     (Counter::HandshakesFailed, "handshakes_failed", "Handshakes that failed or took too long"),
@@ -65,6 +67,7 @@ const COUNTERS: [(Counter, &str, &str); 13] = [
     (Counter::DatagramsReceived, "quic_datagrams_received", "UDP datagrams received on connections that have ended"),
     (Counter::PacketsLost, "quic_packets_lost", "QUIC packets lost on connections that have ended"),
     (Counter::CongestionEvents, "quic_congestion_events", "Congestion events of connections that have ended"),
+    (Counter::ScanRecords, "scan_records", "Records sent by scans"),
     (Counter::SpansExported, "trace_spans_exported", "Spans exported by OTLP"),
     (Counter::SpansDropped, "trace_spans_dropped", "Spans dropped: the queue was full or the receiver failed"),
 ];

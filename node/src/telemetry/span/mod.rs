@@ -235,8 +235,6 @@ pub struct Ending<'a> {
     pub received_bytes: u64,
     /// Bytes of the reply.
     pub sent_bytes: u64,
-    /// Records in the reply of a scan.
-    pub records: Option<u64>,
     /// The message of a failure.
     pub message: Option<&'a str>,
 }
@@ -276,6 +274,13 @@ impl RequestSpan {
     pub fn batch(&mut self, requests: usize) {
         if let Some(record) = self.record() {
             record.batch = Some(requests as u64);
+        }
+    }
+
+    /// Says how many records the reply has.
+    pub fn returned(&mut self, records: u64) {
+        if let Some(record) = self.record() {
+            record.records = Some(records);
         }
     }
 
@@ -330,7 +335,6 @@ impl RequestSpan {
         if let Some(record) = self.record() {
             record.received_bytes = ending.received_bytes;
             record.sent_bytes = ending.sent_bytes;
-            record.records = ending.records;
             record.message = ending.message.map(|text| text[..text.floor_char_boundary(TEXT_BYTES_MAX)].into());
         }
         self.end(Some(code));

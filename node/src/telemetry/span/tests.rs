@@ -198,8 +198,9 @@ async fn a_span_says_what_the_conventions_ask_for() {
     let record = ended(&tracer, |mut span| {
         span.set("products");
         span.served_from("flash");
+        span.returned(3);
         span.enter(Stage::Store);
-        span.finish(Code::Ok, Ending { received_bytes: 64, sent_bytes: 1_024, records: Some(3), message: None });
+        span.finish(Code::Ok, Ending { received_bytes: 64, sent_bytes: 1_024, message: None });
     });
     let request = exported(&[record]);
     let resource = request.resource_spans[0].resource.as_ref().expect("a resource");
