@@ -5,14 +5,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use outcrop_wire::frame::{begin_frame, end_frame};
-use outcrop_wire::limits::{LANE_FRAME_BYTES_MAX, SCAN_FRAME_BYTES};
+use outcrop_wire::limits::{QUERY_FRAME_BYTES_MAX, SCAN_FRAME_BYTES};
 use outcrop_wire::reply::{SCAN_END, SCAN_MORE, encode_error};
 use outcrop_wire::request::{RequestBody, ScanRequest, decode_request, peek_request_id};
-use outcrop_wire::{BinSelection, Code, Cursor, ReplyHeader, StoredRecord, Verb};
+use outcrop_wire::{BinSelection, Code, Cursor, Digest, ReplyHeader, StoredRecord, Verb};
 use tokio::time::Instant;
 
 use super::frames::Frames;
 use super::io::{Receive, Transmit};
+use super::query;
 use super::session::Session;
 use crate::command::error::CommandError;
 use crate::command::{get, route};
@@ -27,7 +28,7 @@ const BATCHES_A_FRAME: u32 = 256;
 
 /// Serves one scan.
 pub async fn serve(session: Arc<Session>, receive: impl Receive, mut transmit: impl Transmit) -> Result<(), String> {
-    let mut frames = Frames::new(receive, LANE_FRAME_BYTES_MAX);
+    let mut frames = Frames::new(receive, QUERY_FRAME_BYTES_MAX);
     let frame = loop {
         match frames.next_here().map_err(|error| error.to_string())? {
             Some(frame) => break frame,
@@ -37,6 +38,13 @@ pub async fn serve(session: Arc<Session>, receive: impl Receive, mut transmit: i
     };
     let began = Instant::now();
     let mut span = session.span(&frame, began);
+    if let Some(served) = query::serve(&session, &frame, &mut transmit).await {
+        let query::Served { verb, code, bytes } = served?;
+        session.record(verb, code, began.elapsed(), frame.len(), bytes, span);
+        transmit.finish();
+        transmit.delivered().await;
+        return Ok(());
+    }
     let id = peek_request_id(&frame).unwrap_or(0);
     let (code, bytes_out) = match run(&session, &frame, id, &mut transmit).await {
         Ok(sent) => {
@@ -85,6 +93,7 @@ impl From<ScanError> for Ended {
         let code = match error {
             ScanError::Cursor => Code::InvalidCursor,
             ScanError::Device { .. } => Code::DeviceError,
+            ScanError::Outrun | ScanError::Abandoned => Code::Overloaded,
         };
         Ended::Refused(CommandError::new(code, error.to_string()))
     }
@@ -99,7 +108,7 @@ struct FrameSink<'a> {
 }
 
 impl Sink for FrameSink<'_> {
-    fn record(&mut self, stored: &[u8]) -> bool {
+    fn record(&mut self, _digest: &Digest, stored: &[u8]) -> bool {
         if self.left == 0 || (self.count > 0 && self.out.len() + stored.len() > SCAN_FRAME_BYTES) {
             return false;
         }

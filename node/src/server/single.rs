@@ -11,6 +11,7 @@ use outcrop_wire::{Code, ReplyHeader, Verb};
 use tokio::time::Instant;
 
 use super::io::{Receive, Transmit, receive_exactly};
+use super::query;
 use super::session::Session;
 use super::waiting::undurable;
 use crate::command::answer::{Finished, Wait};
@@ -54,6 +55,13 @@ pub async fn serve(
     let frame = whole.map_err(|_| "its frame didn't come in time".to_owned())??;
     let span = session.span(&frame, began);
     let _under_way = UnderWay::new(&session);
+    if let Some(served) = query::serve(&session, &frame, &mut transmit).await {
+        let query::Served { verb, code, bytes } = served?;
+        session.record(verb, code, began.elapsed(), len, bytes, span);
+        transmit.finish();
+        transmit.delivered().await;
+        return Ok(());
+    }
     let mut content = Vec::with_capacity(128);
     let (verb, finished) = match execute(&session.context, &frame, None, session.now_secs(), &mut content) {
         Step::Done { verb, code, wait } => (verb.unwrap_or(Verb::Info), Finished::small(code, content, wait)),

@@ -41,6 +41,7 @@ impl Namespace {
             },
             expired: count(&self.counters.expired),
             evicted: count(&self.counters.evicted),
+            scan_notes_refused: count(&self.counters.scan_notes_refused),
             write_stops: count(&self.counters.stop_writes),
             stop_writes: log.free_segments <= log.reserve_segments,
             epoch: self.log.epoch(),

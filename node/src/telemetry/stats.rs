@@ -108,6 +108,8 @@ pub struct NamespaceStats {
     pub expired: u64,
     /// Records evicted before they expired.
     pub evicted: u64,
+    /// Changes that a running scan couldn't take note of: it may give these records twice.
+    pub scan_notes_refused: u64,
     /// Writes refused because the device is nearly full.
     pub write_stops: u64,
     /// Whether writes are refused now because the device is nearly full.

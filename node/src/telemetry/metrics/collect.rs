@@ -38,7 +38,7 @@ const GAUGES: [Column; 15] = [
     ("namespace_sets", None, "Sets of a namespace", |ns| ns.sets.len() as u64),
 ];
 
-const COUNTERS: [Column; 17] = [
+const COUNTERS: [Column; 18] = [
     ("log_appended", Some(Unit::Bytes), "Bytes appended to the log", |ns| ns.log.appended_bytes),
     ("log_flushed", Some(Unit::Bytes), "Bytes written to the device", |ns| ns.log.flushed_bytes),
     ("log_syncs", None, "Syncs of the device", |ns| ns.log.syncs),
@@ -53,6 +53,9 @@ const COUNTERS: [Column; 17] = [
     ("defrag_moved", Some(Unit::Bytes), "Bytes moved by defragmentation", |ns| ns.log.defrag_bytes),
     ("namespace_expired_records", None, "Records that expired and were removed", |ns| ns.expired),
     ("namespace_evicted_records", None, "Records evicted before they expired", |ns| ns.evicted),
+    ("namespace_scan_unnoted_changes", None, "Changes that running scans had no room to note", |ns| {
+        ns.scan_notes_refused
+    }),
     ("namespace_refused_writes", None, "Writes refused because the device was nearly full", |ns| ns.write_stops),
     ("cache_misses", None, "Reads that went to the device", |ns| ns.cache.misses),
     ("cache_record_hits", None, "Reads served from the cache of hot records", |ns| ns.cache.record_hits),
