@@ -74,6 +74,12 @@ fn configurations_are_checked() {
     );
     assert!(right.status.success(), "{right:?}");
     assert!(String::from_utf8_lossy(&right.stdout).contains("shop"));
+    assert!(!String::from_utf8_lossy(&right.stderr).contains("warning"), "{right:?}");
+    let small = check(
+        "[[namespace]]\nname = \"shop\"\nvalues = \"ram\"\nsize = \"64MiB\"\n[tls]\ncertificate = \"c.pem\"\nprivate_key = \"k.pem\"\n",
+    );
+    assert!(small.status.success(), "{small:?}");
+    assert!(String::from_utf8_lossy(&small.stderr).contains("records can take 24MiB"), "{small:?}");
     let typo = check("[[namespace]]\nname = \"shop\"\nvalues = \"ram\"\nsize = \"1GiB\"\ndefault_tll = \"30d\"\n");
     assert_eq!(typo.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&typo.stderr).contains("default_ttl"), "{typo:?}");
