@@ -176,8 +176,9 @@ impl Encoder {
         }
         span.bytes(field::NAME, self.name(record));
         span.varint(field::KIND, SERVER);
-        span.fixed64(field::START, anchor.unix_ns(record.arrived));
-        span.fixed64(field::END, anchor.unix_ns(record.ended));
+        let arrived = anchor.unix_ns(record.arrived);
+        span.fixed64(field::START, arrived);
+        span.fixed64(field::END, arrived + record.ended_ns);
         self.attributes(span, record);
         let notes = record.notes.as_deref();
         if let Some(Notes { details, children_lost, .. }) = notes {
@@ -186,10 +187,10 @@ impl Encoder {
             }
             write_attributes(span, details);
         }
-        for (stage, at) in record.stages.marks() {
+        for (stage, after_ns) in record.stages.marks() {
             span.message(field::EVENTS, |event| {
-                event.fixed64(field::EVENT_TIME, anchor.unix_ns(*at));
-                event.bytes(field::EVENT_NAME, STAGES[*stage as usize].0.as_bytes());
+                event.fixed64(field::EVENT_TIME, arrived + after_ns);
+                event.bytes(field::EVENT_NAME, STAGES[stage as usize].0.as_bytes());
             });
         }
         write_events(span, notes.map(|notes| &notes.details), record.stages.marks_lost(), anchor);
@@ -231,7 +232,7 @@ impl Encoder {
             attribute(span, "db.collection.name", set);
         }
         if let Some(requests) = record.batch {
-            int(span, "db.operation.batch.size", requests as i64);
+            int(span, "db.operation.batch.size", requests.into());
         }
         match record.code {
             None => attribute(span, "error.type", "cancelled"),
@@ -254,11 +255,11 @@ impl Encoder {
         if let Some(place) = record.served_from {
             attribute(span, "outcrop.served_from", place);
         }
-        for ((_, key), time) in STAGES.iter().zip(record.stages.times) {
-            if !time.is_zero() {
-                let us = time.as_nanos() as f64 / 1e3;
+        for ((_, key), time_ns) in STAGES.iter().zip(record.stages.times_ns) {
+            if time_ns > 0 {
+                let us = time_ns as f64 / 1e3;
                 span.message(field::ATTRIBUTES, |pair| {
-                    write_pair(pair, key, |value| value.double(field::VALUE_FLOAT, us))
+                    write_pair(pair, key, |value| value.double(field::VALUE_FLOAT, us));
                 });
             }
         }

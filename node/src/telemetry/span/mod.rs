@@ -187,8 +187,8 @@ impl WorkerTracer {
                     set: None,
                     peer,
                     arrived,
-                    ended: arrived,
-                    stages: Stages::new(arrived),
+                    ended_ns: 0,
+                    stages: Stages::new(),
                     batch: None,
                     records: None,
                     received_bytes: 0,
@@ -273,7 +273,7 @@ impl RequestSpan {
     /// Says how many requests a batch has.
     pub fn batch(&mut self, requests: usize) {
         if let Some(record) = self.record() {
-            record.batch = Some(requests as u64);
+            record.batch = Some(u32::try_from(requests).unwrap_or(u32::MAX));
         }
     }
 
@@ -294,7 +294,7 @@ impl RequestSpan {
     /// The request goes on to this stage; the time until now counts to the one before.
     pub fn enter(&mut self, stage: Stage) {
         if let Some(record) = self.record() {
-            record.stages.enter(stage, Instant::now());
+            record.stages.enter(stage, record.elapsed_ns());
         }
     }
 
@@ -343,8 +343,8 @@ impl RequestSpan {
     fn end(&mut self, code: Option<Code>) {
         if let Some(open) = self.open.take() {
             let Open { line, mut record } = *open;
-            record.ended = Instant::now();
-            record.stages.settle(record.ended);
+            record.ended_ns = record.elapsed_ns();
+            record.stages.settle(record.ended_ns);
             record.code = code;
             line.offer(record);
         }

@@ -2,7 +2,6 @@
 //! free for the worker. Turned into a span far from the request.
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use outcrop_wire::limits::{NAMESPACE_NAME_BYTES_MAX, SET_NAME_BYTES_MAX};
 use outcrop_wire::{Code, Verb};
@@ -11,7 +10,7 @@ use tokio::time::Instant;
 use super::notes::Notes;
 
 /// Changes of stage that are told as events; those beyond still count into the times.
-pub(super) const MARKS_MAX: usize = 8;
+pub(super) const MARKS_MAX: usize = 6;
 
 /// Where a request's time goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,38 +59,51 @@ impl<const BYTES: usize> Name<BYTES> {
     }
 }
 
-/// The moments at which a request went from stage to stage, and the time that each took in all.
+/// The moments at which a request went from stage to stage, and the time that each took in all; in nanoseconds since it
+/// arrived.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Stages {
-    now: (Stage, Instant),
-    pub times: [Duration; STAGES.len()],
-    marks: [(Stage, Instant); MARKS_MAX],
+    pub times_ns: [u64; STAGES.len()],
+    marks_ns: [u64; MARKS_MAX],
+    marks: [Stage; MARKS_MAX],
     marked: u32,
+    now: Stage,
+    since_ns: u64,
 }
 
 impl Stages {
-    pub fn new(arrived: Instant) -> Self {
-        let first = (Stage::Queue, arrived);
-        Stages { now: first, times: [Duration::ZERO; STAGES.len()], marks: [first; MARKS_MAX], marked: 0 }
+    pub fn new() -> Self {
+        Stages {
+            times_ns: [0; STAGES.len()],
+            marks_ns: [0; MARKS_MAX],
+            marks: [Stage::Queue; MARKS_MAX],
+            marked: 0,
+            now: Stage::Queue,
+            since_ns: 0,
+        }
     }
 
     /// The time until now counts to the stage that is.
-    pub fn settle(&mut self, now: Instant) {
-        self.times[self.now.0 as usize] += now.saturating_duration_since(self.now.1);
-        self.now.1 = now;
+    pub fn settle(&mut self, now_ns: u64) {
+        self.times_ns[self.now as usize] += now_ns.saturating_sub(self.since_ns);
+        self.since_ns = now_ns;
     }
 
-    pub fn enter(&mut self, stage: Stage, now: Instant) {
-        self.settle(now);
-        self.now.0 = stage;
-        if let Some(mark) = self.marks.get_mut(self.marked as usize) {
-            *mark = self.now;
+    pub fn enter(&mut self, stage: Stage, now_ns: u64) {
+        self.settle(now_ns);
+        self.now = stage;
+        if let (Some(at), Some(mark)) =
+            (self.marks_ns.get_mut(self.marked as usize), self.marks.get_mut(self.marked as usize))
+        {
+            (*at, *mark) = (now_ns, stage);
         }
         self.marked += 1;
     }
 
-    pub fn marks(&self) -> &[(Stage, Instant)] {
-        &self.marks[..MARKS_MAX.min(self.marked as usize)]
+    /// Each change, unless there was but one: then the times say everything.
+    pub fn marks(&self) -> impl Iterator<Item = (Stage, u64)> + '_ {
+        let told = if self.marked > 1 { MARKS_MAX.min(self.marked as usize) } else { 0 };
+        self.marks.iter().copied().zip(self.marks_ns).take(told)
     }
 
     pub fn marks_lost(&self) -> u32 {
@@ -112,9 +124,10 @@ pub(super) struct Record {
     pub set: Option<Name<SET_NAME_BYTES_MAX>>,
     pub peer: SocketAddr,
     pub arrived: Instant,
-    pub ended: Instant,
+    /// When it ended, in nanoseconds since it arrived.
+    pub ended_ns: u64,
     pub stages: Stages,
-    pub batch: Option<u64>,
+    pub batch: Option<u32>,
     pub records: Option<u64>,
     pub received_bytes: u64,
     pub sent_bytes: u64,
@@ -123,7 +136,15 @@ pub(super) struct Record {
     pub notes: Option<Box<Notes>>,
 }
 
+// It is copied once, into the line.
+const _: () = assert!(size_of::<Record>() <= 448);
+
 impl Record {
+    /// Nanoseconds since it arrived.
+    pub fn elapsed_ns(&self) -> u64 {
+        self.arrived.elapsed().as_nanos() as u64
+    }
+
     /// Spans that it becomes.
     pub fn spans(&self) -> u64 {
         1 + self.notes.as_ref().map_or(0, |notes| notes.children.len() as u64)

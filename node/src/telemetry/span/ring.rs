@@ -12,7 +12,7 @@ use super::record::Record;
 use crate::telemetry::WorkerMetrics;
 use crate::telemetry::metrics::Counter;
 
-/// Requests waiting in one worker's line, at most; about 0.6 KiB each.
+/// Requests waiting in one worker's line, at most; about 0.4 KiB each.
 pub const LINE_REQUESTS_MAX: usize = 8_192;
 /// The exporting thread is woken when a line is this long, and whenever it is that long again.
 pub(super) const WAKE_REQUESTS: usize = 2_048;
