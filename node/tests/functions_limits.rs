@@ -64,7 +64,8 @@ async fn memory_and_tables_end_at_their_bounds() {
     let failed = bench.run_within(&module, tiny).await.expect_err("it begins with two pages");
     assert_eq!(failed.code, Code::FunctionMemoryLimit);
     // A guest that takes a refusal well isn't punished for asking.
-    let asks = Guest::record("(if (i32.ne (memory.grow (i32.const 999)) (i32.const -1)) (then unreachable)) (call $ok)");
+    let asks =
+        Guest::record("(if (i32.ne (memory.grow (i32.const 999)) (i32.const -1)) (then unreachable)) (call $ok)");
     assert!(bench.run_within(&bench.prepare(&asks).await, limits).await.is_ok());
     let grows = Guest::record(
         "(if (i32.eq (table.grow $t (ref.null func) (i32.const 500)) (i32.const -1)) (then unreachable)) (call $ok)",
@@ -88,7 +89,7 @@ async fn a_deep_recursion_ends_at_the_stack() {
     assert_eq!(failed.code, Code::FunctionStackLimit);
     assert_eq!(hit(&failed).allowed, 512 << 10);
     let frames = &failed.details.backtrace;
-    assert!(frames.len() > 2 && frames.iter().all(|frame| frame.starts_with("deep at")), "{frames:?}");
+    assert!(frames.len() > 2 && frames.iter().all(|frame| frame.starts_with("deep")), "{frames:?}");
 }
 
 #[tokio::test]
@@ -126,7 +127,8 @@ async fn host_calls_reads_input_and_output_are_bounded() {
 async fn what_a_guest_hands_over_in_one_go_is_bounded() {
     let bench = Bench::new().await;
     // A log line of 20 MiB, more than any record or result may have.
-    let body = r#"(call $context.log (i32.const 0) (call $alloc (i32.const 20971520)) (i32.const 20971520)) (call $ok)"#;
+    let body =
+        r#"(call $context.log (i32.const 0) (call $alloc (i32.const 20971520)) (i32.const 20971520)) (call $ok)"#;
     let module = bench.prepare(&Guest::record(body).import(&["context.log"])).await;
     let failed = bench.run_within(&module, Limits::RECORD).await.expect_err("it is too much");
     assert_eq!(failed.code, Code::FunctionOutputLimit, "{failed}");

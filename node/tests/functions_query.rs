@@ -86,7 +86,10 @@ async fn several_instances_share_the_batches_and_one_merges() {
 #[tokio::test]
 async fn a_query_ends_with_the_first_failure() {
     let bench = Bench::new().await;
-    let failing = sum().export("aggregate-accept", "(call $each) (if (i64.gt_u (global.get $sum) (i64.const 5000)) (then unreachable)) (call $ok)");
+    let failing = sum().export(
+        "aggregate-accept",
+        "(call $each) (if (i64.gt_u (global.get $sum) (i64.const 5000)) (then unreachable)) (call $ok)",
+    );
     let module = bench.prepare(&failing).await;
     let batches = Batches::of_numbers(&bench, 1_000, 30);
     let failed = module.aggregate(query(&bench, Limits::QUERY), batches.sources(2)).await.expect_err("it traps");

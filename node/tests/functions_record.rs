@@ -130,6 +130,7 @@ const RESIDUE: &str = r#"
   (local $at i32)
   (if (global.get $mark) (then unreachable))
   (global.set $mark (i32.const 1))
+  (if (i32.eqz (ref.is_null (table.get $funcs (i32.const 3)))) (then unreachable))
   (table.set $funcs (i32.const 3) (ref.func $alloc))
   (drop (memory.grow (i32.const 30)))
   (local.set $at (i32.const 4096))
@@ -145,10 +146,7 @@ const RESIDUE: &str = r#"
 async fn nothing_written_by_one_call_is_readable_by_the_next() {
     let bench = Bench::new().await;
     let items = r#"(global $mark (mut i32) (i32.const 0)) (table $funcs 4 funcref) (elem declare func $alloc)"#;
-    let well = Guest::record(&format!(
-        "{} {RESIDUE} (call $ok)",
-        "(if (i32.eqz (ref.is_null (table.get $funcs (i32.const 3)))) (then unreachable))"
-    ));
+    let well = Guest::record(&format!("{RESIDUE} (call $ok)"));
     let well = bench.prepare(&well.item(items)).await;
     let trap = bench.prepare(&Guest::record(&format!("{RESIDUE} unreachable")).item(items)).await;
     for round in 0..40 {

@@ -76,8 +76,7 @@ impl Bench {
     /// Writes a record.
     pub fn put(&self, key: &Key, bins: &Bins) {
         let archive = archive_bins(bins).expect("the bins are within the limits");
-        let done =
-            self.namespace.put(&key.digest(), key.borrow(), &archive, Ttl::Default, Expect::default());
+        let done = self.namespace.put(&key.digest(), key.borrow(), &archive, Ttl::Default, Expect::default());
         done.expect("there is room");
     }
 

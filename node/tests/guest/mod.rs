@@ -186,11 +186,8 @@ impl Guest {
                 .iter()
                 .find(|(interface, function, _)| format!("{interface}.{function}") == *name)
                 .unwrap_or_else(|| panic!("{name} is no import"));
-            writeln!(
-                text,
-                r#"  (import "outcrop:udf/{interface}@1.0.0" "{function}" (func ${name} {signature}))"#
-            )
-            .unwrap();
+            writeln!(text, r#"  (import "outcrop:udf/{interface}@1.0.0" "{function}" (func ${name} {signature}))"#)
+                .unwrap();
         }
         text.push_str("  (memory (export \"memory\") 2)\n");
         text.push_str(LIBRARY);
