@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use outcrop_wire::request::{ModuleOperation, ModuleRequest};
 use outcrop_wire::{Code, Reply, ReplyHeader, RequestBody, Verb};
 
 use crate::error::ClientError;
+use crate::functions::FunctionError;
 
 /// One request, apart from its body.
 #[derive(Debug)]
@@ -23,6 +25,16 @@ pub(crate) struct Outgoing<'a> {
     pub(crate) deadline: Option<Duration>,
     /// Bytes of the body's large part.
     pub(crate) bytes: usize,
+    pub(crate) way: Way,
+}
+
+/// On what kind of stream a request goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// A lane, or a stream of its own if it is large.
+    Usual,
+    /// A stream of its own whose end is the end of the node's work.
+    Query,
 }
 
 /// A reply frame with its header taken apart.
@@ -68,6 +80,9 @@ impl Answer {
 
 /// The error of a reply whose code isn't `Ok`.
 pub(crate) fn refused(reply: &Reply<'_>) -> ClientError {
+    if let Some(Ok(details)) = reply.details() {
+        return ClientError::Function(Box::new(FunctionError::parse(reply.header.code, details)));
+    }
     let message = reply.message();
     let message = if message.is_empty() { reply.header.code.meaning().to_owned() } else { message };
     match reply.header.code {
@@ -81,6 +96,11 @@ pub(crate) fn body_bytes(body: &RequestBody<'_>) -> usize {
     match body {
         RequestBody::Put { archive, .. } => archive.len(),
         RequestBody::Operate { operations, .. } => operations.len(),
+        RequestBody::Call(call) => call.arguments.len() + call.function.byte_len(),
+        RequestBody::Aggregate(aggregate) => aggregate.arguments.len(),
+        RequestBody::Rows(rows) => rows.arguments.len(),
+        RequestBody::Module(ModuleRequest { operation: ModuleOperation::UploadPart { bytes, .. }, .. }) => bytes.len(),
+        RequestBody::Job(job) => job.options.len(),
         RequestBody::Batch { items } => {
             items.iter().map(|item| 96 + key_bytes(&item.body) + body_bytes(&item.body)).sum()
         }
@@ -97,6 +117,7 @@ fn key_bytes(body: &RequestBody<'_>) -> usize {
         | RequestBody::Delete { key, .. }
         | RequestBody::Touch { key, .. }
         | RequestBody::Operate { key, .. } => key.user_key.byte_len(),
+        RequestBody::Call(call) => call.key.user_key.byte_len(),
         _ => 0,
     }
 }

@@ -140,8 +140,15 @@ impl<'a> Attempts<'a> {
 
     /// An answer that stands, unless the request itself, in an attempt whose reply was lost, may be what it speaks of.
     fn settle(&self, answer: Answer) -> Result<Answer, ClientError> {
-        let of_condition =
-            matches!(answer.header.code, Code::GenerationMismatch | Code::AlreadyExists | Code::NotFound);
+        let of_condition = matches!(
+            answer.header.code,
+            Code::GenerationMismatch
+                | Code::AlreadyExists
+                | Code::NotFound
+                | Code::ModuleUnknown
+                | Code::JobUnknown
+                | Code::JobState
+        );
         if self.unknown && self.outgoing.conditional && of_condition {
             return Err(self.after_unknown(answer.error()));
         }

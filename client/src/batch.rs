@@ -3,12 +3,13 @@
 use bytes::Bytes;
 use outcrop_wire::archive::{archive_bins, archive_operations};
 use outcrop_wire::limits::BATCH_MAX;
-use outcrop_wire::request::{BatchItem, RequestError};
+use outcrop_wire::request::{BatchItem, CallRequest, RequestError};
 use outcrop_wire::{BinSelection, Bins, Code, Key, Operation, Reply, RequestBody, Ttl, Verb};
 
 use crate::answer::{Outgoing, body_bytes, refused};
 use crate::client::Client;
 use crate::error::ClientError;
+use crate::functions::{CallOptions, Called, Function, check_path};
 use crate::operate::OperateResult;
 use crate::options::{DeleteOptions, OperateOptions, PutOptions};
 use crate::transport::link::Link;
@@ -28,6 +29,7 @@ enum Item {
     Delete { key: Key, options: DeleteOptions },
     Touch { key: Key, ttl: Ttl },
     Operate { key: Key, archive: Result<Vec<u8>, ClientError>, writes: bool, options: OperateOptions },
+    Call { key: Key, path: String, arguments: Result<Bytes, ClientError>, options: CallOptions },
 }
 
 /// A list of requests that travel together. The deadlines of single options don't count here; the batch has its own.
@@ -77,6 +79,8 @@ pub enum BatchOutcome {
     Deleted(bool),
     /// Of an operate.
     Operated(OperateResult),
+    /// Of a call.
+    Called(Called),
     /// It failed; the others of the batch don't depend on it.
     Failed(ClientError),
 }
@@ -194,6 +198,22 @@ impl Batch {
         self.with(Item::Operate { key: key.clone(), archive, writes, options })
     }
 
+    /// Calls a function on a record.
+    ///
+    /// ```no_run
+    /// use outcrop_client::{Batch, Key};
+    /// # fn example(client: outcrop_client::Client) {
+    /// let discount = client.function("shop.discount").arguments(&15);
+    /// let batch = Batch::new().call(&Key::new("test", "products", 1), &discount);
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn call(self, key: &Key, function: &Function) -> Self {
+        let (path, arguments) = (function.path().to_owned(), function.shared_arguments());
+        let options = function.call_options().clone();
+        self.with(Item::Call { key: key.clone(), path, arguments, options })
+    }
+
     /// How long to wait for the whole batch; the client's default unless said.
     ///
     /// ```
@@ -230,7 +250,8 @@ impl Item {
             | Item::Put { key, .. }
             | Item::Delete { key, .. }
             | Item::Touch { key, .. }
-            | Item::Operate { key, .. } => key,
+            | Item::Operate { key, .. }
+            | Item::Call { key, .. } => key,
         }
     }
 
@@ -238,6 +259,7 @@ impl Item {
         match self {
             Item::Get { .. } | Item::Exists { .. } => false,
             Item::Operate { writes, .. } => *writes,
+            Item::Call { options, .. } => !options.read_only,
             Item::Put { .. } | Item::Delete { .. } | Item::Touch { .. } => true,
         }
     }
@@ -256,6 +278,10 @@ impl Item {
             Item::Operate { archive, options, .. } => {
                 archive.as_ref().map_err(Clone::clone)?;
                 Ok(options.ttl.check()?)
+            }
+            Item::Call { path, arguments, .. } => {
+                arguments.as_ref().map_err(Clone::clone)?;
+                check_path(path).map(drop)
             }
         }
     }
@@ -280,6 +306,11 @@ impl Item {
                 let operations = archive.as_ref().map_err(Clone::clone)?;
                 RequestBody::Operate { key, if_generation, ttl, operations }
             }
+            Item::Call { path, arguments, options, .. } => {
+                let CallOptions { if_generation, report, .. } = *options;
+                let (function, arguments) = (check_path(path)?, arguments.as_ref().map_err(Clone::clone)?);
+                RequestBody::Call(CallRequest { key, if_generation, report, function, arguments })
+            }
         })
     }
 
@@ -298,9 +329,10 @@ impl Item {
             Item::Delete { .. } => BatchOutcome::Deleted(!absent),
             Item::Touch { .. } if absent => BatchOutcome::Touched(None),
             Item::Touch { .. } => BatchOutcome::Touched(Some(Written::parse(header, reply.body)?)),
-            Item::Put { .. } | Item::Operate { .. } if absent => return Err(refused(reply)),
+            Item::Put { .. } | Item::Operate { .. } | Item::Call { .. } if absent => return Err(refused(reply)),
             Item::Put { .. } => BatchOutcome::Written(Written::parse(header, reply.body)?),
             Item::Operate { .. } => BatchOutcome::Operated(OperateResult::parse(header, reply.body)?),
+            Item::Call { .. } => BatchOutcome::Called(Called::of_reply(header, &frame.slice_ref(reply.body))?),
         })
     }
 }

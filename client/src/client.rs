@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use outcrop_wire::frame::{begin_frame, end_frame};
-use outcrop_wire::hello::STREAM_SINGLE;
-use outcrop_wire::limits::{FRAME_BYTES_MAX, LANE_VALUE_BYTES_MAX};
+use outcrop_wire::hello::{STREAM_SCAN, STREAM_SINGLE};
+use outcrop_wire::limits::{FRAME_BYTES_MAX, LANE_VALUE_BYTES_MAX, QUERY_FRAME_BYTES_MAX};
 use outcrop_wire::request::encode_request;
 use outcrop_wire::{Code, NamespaceId, NamespaceInfo, RequestBody, RequestHeader};
 use tokio::time::Instant;
 use tracing::{Instrument, Span};
 
-use crate::answer::{Answer, Outgoing, body_bytes};
+use crate::answer::{Answer, Outgoing, Way, body_bytes};
 use crate::attempts::{Attempts, Failure, Verdict};
 use crate::builder::{ClientBuilder, bounded};
 use crate::error::ClientError;
@@ -167,10 +167,12 @@ impl Client {
             deadline_ms: left.max(1),
             trace: trace_context(span),
         };
-        let reply = if outgoing.bytes > LANE_VALUE_BYTES_MAX {
-            call_single(&link, &header, &body, deadline).await?
-        } else {
-            self.call_lane(&link, lane, &header, &body, deadline).await?
+        let reply = match outgoing.way {
+            Way::Query => call_single(&link, &header, &body, deadline, Way::Query).await?,
+            Way::Usual if outgoing.bytes > LANE_VALUE_BYTES_MAX => {
+                call_single(&link, &header, &body, deadline, Way::Usual).await?
+            }
+            Way::Usual => self.call_lane(&link, lane, &header, &body, deadline).await?,
         };
         let answer = Answer::parse(reply).map_err(|error| Failure::Lost(Lost::Protocol(error.to_string())))?;
         if answer.header.code == Code::Draining {
@@ -217,15 +219,20 @@ async fn call_single(
     header: &RequestHeader,
     body: &RequestBody<'_>,
     deadline: Instant,
+    way: Way,
 ) -> Result<Bytes, Failure> {
+    let (kind, bytes_max) = match way {
+        Way::Usual => (STREAM_SINGLE, FRAME_BYTES_MAX),
+        Way::Query => (STREAM_SCAN, QUERY_FRAME_BYTES_MAX),
+    };
     let mut stream = Vec::with_capacity(body_bytes(body) + 2_048);
-    stream.push(STREAM_SINGLE);
+    stream.push(kind);
     let start = begin_frame(&mut stream);
     encode_request(header, body, &mut stream);
     end_frame(&mut stream, start);
     let frame_bytes = stream.len() - start - outcrop_wire::frame::LENGTH_BYTES;
-    if frame_bytes > FRAME_BYTES_MAX {
-        let message = format!("the request has {frame_bytes} bytes, a frame at most {FRAME_BYTES_MAX}");
+    if frame_bytes > bytes_max {
+        let message = format!("the request has {frame_bytes} bytes, one of its kind at most {bytes_max}");
         return Err(Failure::Here(ClientError::Refused { code: Code::FrameTooLarge, message }));
     }
     single::call(&link.connection, stream, deadline).await.map_err(Failure::Lost)

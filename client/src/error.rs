@@ -7,6 +7,7 @@ use outcrop_wire::request::RequestError;
 use outcrop_wire::{Code, KeyError, Retry, TypedError};
 use thiserror::Error;
 
+use crate::functions::FunctionError;
 use crate::url::UrlError;
 
 /// Why a request has no result.
@@ -30,6 +31,9 @@ pub enum ClientError {
         /// Why, in words, with the names and numbers of this request.
         message: String,
     },
+    /// A function failed, or the node refused something about functions and tells more than a message.
+    #[error(transparent)]
+    Function(Box<FunctionError>),
     /// The write may or may not have happened: its reply was lost, or came too late. Read the record to find out.
     #[error("the write may or may not have happened: {message}")]
     Indeterminate {
@@ -88,6 +92,7 @@ impl ClientError {
     pub fn code(&self) -> Option<Code> {
         match self {
             ClientError::Refused { code, .. } => Some(*code),
+            ClientError::Function(error) => Some(error.code),
             ClientError::Indeterminate { .. } => Some(Code::Indeterminate),
             ClientError::Deadline { .. } => Some(Code::DeadlineExceeded),
             ClientError::Key(_) => Some(Code::InvalidKey),
@@ -116,6 +121,17 @@ impl ClientError {
             | ClientError::Protocol(_)
             | ClientError::Typed(_) => None,
         }
+    }
+
+    /// What a failed function told of itself, if that is what this is.
+    ///
+    /// ```
+    /// use outcrop_client::{ClientError, Code};
+    /// let refused = ClientError::Refused { code: Code::FunctionUnknown, message: "shop.discont".into() };
+    /// assert!(refused.function().is_none());
+    /// ```
+    pub fn function(&self) -> Option<&FunctionError> {
+        if let ClientError::Function(error) = self { Some(error) } else { None }
     }
 
     /// Whether the same request may be sent again. The SDK has done so already where it was safe; this tells what is

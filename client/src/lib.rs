@@ -36,9 +36,11 @@ pub mod bins;
 mod builder;
 mod client;
 mod error;
+pub mod functions;
 pub mod low;
 mod operate;
 mod options;
+mod parts;
 mod scan;
 mod telemetry;
 mod transport;
@@ -57,6 +59,11 @@ pub use batch::{Batch, BatchOutcome};
 pub use builder::ClientBuilder;
 pub use client::Client;
 pub use error::ClientError;
+pub use functions::{
+    CallOptions, Called, Function, FunctionError, FunctionInfo, FunctionStats, Job, JobSpec, JobState, Jobs, LimitHit,
+    LogEntry, LogLine, ModuleDescription, ModuleLimits, ModuleStats, ModuleSummary, Modules, RecordFailure, Report,
+    Rows, Signature, Target, Uploaded, VersionInfo,
+};
 pub use operate::OperateResult;
 pub use options::{DeleteOptions, OperateOptions, PutOptions, ScanOptions};
 pub use scan::Scan;

@@ -1,65 +1,18 @@
 //! Scans: all records of a set or a namespace, streamed; a slow reader holds the node back, a lost connection resumes.
-//!
-//! A task reads the scan's stream and hands whole parts over a queue of two: when the reader pauses, the queue fills, the
-//! task stops reading, the stream's window closes, and the node waits.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::Stream;
-use outcrop_wire::frame::{FrameSplitter, begin_frame, end_frame};
-use outcrop_wire::hello::STREAM_SCAN;
-use outcrop_wire::key::{check_namespace_name, check_set_name};
-use outcrop_wire::limits::{FRAME_BYTES_MAX, PARTITIONS};
+use outcrop_wire::Cursor;
 use outcrop_wire::reply::ScanPart;
-use outcrop_wire::request::{RequestError, ScanRequest, encode_request};
-use outcrop_wire::{BinSelection, Code, Cursor, RequestBody, RequestHeader, Retry, Verb};
-use tokio::sync::mpsc;
-use tokio::time::Instant;
-use tracing::{Instrument, Span};
 
-use crate::answer::Answer;
-use crate::builder::connect_error;
 use crate::client::Client;
 use crate::error::ClientError;
 use crate::options::ScanOptions;
-use crate::telemetry::{record_outcome, request_span, trace_context};
-use crate::transport::backoff::Backoff;
-use crate::transport::pool::Unavailable;
-use crate::transport::single::read_frame;
-use crate::verbs::check_bin_names;
+use crate::parts::{Begin, Part, Parts};
 use crate::view::RecordView;
-
-/// Parts (of about 256 KiB) that wait for the reader.
-const PARTS_WAITING: usize = 2;
-/// Attempts to go on after failures with no part in between.
-const RESUMES: u32 = 8;
-/// How long one attempt waits for a connection.
-const CONNECTION_WAIT: Duration = Duration::from_secs(5);
-
-/// One frame of a scan with its records still packed.
-struct Part {
-    body: Bytes,
-    cursor: Cursor,
-    end: bool,
-}
-
-enum State {
-    /// Not begun: nothing is sent before the first record is asked for.
-    Idle(Box<Begin>),
-    Running(mpsc::Receiver<Result<Part, ClientError>>),
-    Done,
-}
-
-struct Begin {
-    client: Client,
-    namespace: String,
-    set: Option<String>,
-    options: ScanOptions,
-}
 
 /// A scan under way: a stream of records. Dropped, it stops.
 ///
@@ -79,7 +32,7 @@ struct Begin {
 /// # }
 /// ```
 pub struct Scan {
-    state: State,
+    parts: Parts,
     records: VecDeque<RecordView>,
     /// Where to go on once `records` is empty.
     next_cursor: Option<Cursor>,
@@ -101,9 +54,14 @@ impl Client {
     /// ```
     pub fn scan(&self, namespace: &str, set: Option<&str>, options: ScanOptions) -> Scan {
         let cursor = options.cursor;
-        let begin =
-            Begin { client: self.clone(), namespace: namespace.to_owned(), set: set.map(str::to_owned), options };
-        Scan { state: State::Idle(Box::new(begin)), records: VecDeque::new(), next_cursor: cursor, cursor }
+        let begin = Begin {
+            client: self.clone(),
+            namespace: namespace.to_owned(),
+            set: set.map(str::to_owned),
+            options,
+            rows: None,
+        };
+        Scan { parts: Parts::Idle(Box::new(begin)), records: VecDeque::new(), next_cursor: cursor, cursor }
     }
 }
 
@@ -163,7 +121,7 @@ impl Scan {
             if let Some(Err(error)) = ready!(self.poll_fill(context)) {
                 return Poll::Ready(Some(Err(error)));
             }
-            if self.records.is_empty() && matches!(self.state, State::Done) {
+            if self.records.is_empty() && self.parts.is_done() {
                 return Poll::Ready(None);
             }
         }
@@ -183,23 +141,10 @@ impl Scan {
 
     /// Takes the next part into `records`; `None`: there is none.
     fn poll_fill(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<(), ClientError>>> {
-        let parts = match &mut self.state {
-            State::Done => return Poll::Ready(None),
-            State::Running(parts) => parts,
-            State::Idle(_) => match self.begin() {
-                Ok(()) => return self.poll_fill(context),
-                Err(error) => return Poll::Ready(Some(Err(error))),
-            },
-        };
-        let filled = match ready!(parts.poll_recv(context)) {
-            None => {
-                self.state = State::Done;
-                return Poll::Ready(None);
-            }
-            Some(part) => part.and_then(|part| self.unpack(part)),
-        };
+        let Some(part) = ready!(self.parts.poll(context)) else { return Poll::Ready(None) };
+        let filled = part.and_then(|part| self.unpack(part));
         if filled.is_err() {
-            self.state = State::Done;
+            self.parts = Parts::Done;
         }
         Poll::Ready(Some(filled))
     }
@@ -217,26 +162,6 @@ impl Scan {
         if self.records.is_empty() {
             self.cursor = self.next_cursor;
         }
-        if part.end {
-            self.state = State::Done;
-        }
-        Ok(())
-    }
-
-    fn begin(&mut self) -> Result<(), ClientError> {
-        let State::Idle(begin) = std::mem::replace(&mut self.state, State::Done) else { return Ok(()) };
-        check_namespace_name(&begin.namespace)?;
-        begin.set.as_deref().map_or(Ok(()), check_set_name)?;
-        check_bin_names(begin.options.bins.as_deref().unwrap_or_default())?;
-        let (first, last) = (*begin.options.partitions.start(), *begin.options.partitions.end());
-        if usize::from(last) >= PARTITIONS || first > last {
-            return Err(RequestError::Field { field: "partitions", value: last.into() }.into());
-        }
-        let (sender, receiver) = mpsc::channel(PARTS_WAITING);
-        let span = request_span(Verb::Scan, &begin.namespace, begin.set.as_deref().unwrap_or(""));
-        let driver = Driver { begin: *begin, sender, span: span.clone() };
-        tokio::spawn(driver.run().instrument(span));
-        self.state = State::Running(receiver);
         Ok(())
     }
 }
@@ -246,126 +171,5 @@ impl Stream for Scan {
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         self.poll_record(context)
-    }
-}
-
-/// The task that reads the scan's stream.
-struct Driver {
-    begin: Begin,
-    sender: mpsc::Sender<Result<Part, ClientError>>,
-    span: Span,
-}
-
-/// How one stream of a scan ended early.
-enum Broken {
-    /// The reader is gone.
-    Dropped,
-    /// It may go on over another stream.
-    Again(ClientError),
-    Failed(ClientError),
-}
-
-impl Driver {
-    async fn run(mut self) {
-        let mut resumes = 0;
-        let mut backoff = Backoff::new(Duration::from_millis(10), Duration::from_secs(1));
-        loop {
-            let before = self.begin.options.cursor;
-            let sender = self.sender.clone();
-            let broken = tokio::select! {
-                streamed = self.stream() => streamed,
-                () = sender.closed() => return,
-            };
-            let error = match broken {
-                Ok(()) => return record_outcome(&self.span, &Ok(())),
-                Err(Broken::Dropped) => return,
-                Err(Broken::Failed(error)) => error,
-                Err(Broken::Again(error)) => {
-                    resumes = if self.begin.options.cursor == before { resumes + 1 } else { 1 };
-                    if resumes <= RESUMES {
-                        tokio::time::sleep(backoff.pause()).await;
-                        continue;
-                    }
-                    error
-                }
-            };
-            record_outcome::<()>(&self.span, &Err(error.clone()));
-            // If nobody takes the error any more, nobody wants it.
-            let _ = self.sender.send(Err(error)).await;
-            return;
-        }
-    }
-
-    async fn stream(&mut self) -> Result<(), Broken> {
-        let pool = &self.begin.client.shared.pool;
-        let (link, _) = pool.acquire(Instant::now() + CONNECTION_WAIT).await.map_err(|why| match why {
-            Unavailable::Closed => Broken::Failed(ClientError::closed("the client was closed")),
-            Unavailable::Connect(failure) => Broken::Again(connect_error(failure)),
-            Unavailable::Deadline => Broken::Again(ClientError::closed("no connection")),
-        })?;
-        let again = |error: String| Broken::Again(ClientError::closed(error));
-        let (mut send, mut recv) = link.connection.open_bi().await.map_err(|error| again(error.to_string()))?;
-        let request = self.request(&link)?;
-        send.write_chunk(request.into()).await.map_err(|error| again(error.to_string()))?;
-        // Nothing more is said; a stop by the node is told by what it answers.
-        let _ = send.finish();
-        let mut splitter = FrameSplitter::new(FRAME_BYTES_MAX);
-        loop {
-            let frame = read_frame(&mut recv, &mut splitter).await.map_err(again)?;
-            let frame = frame.ok_or_else(|| again("the node ended the scan's stream".to_owned()))?;
-            let answer = Answer::parse(frame).and_then(Answer::ok).map_err(judge)?;
-            let body = answer.body();
-            let part = ScanPart::parse(&body).map_err(|error| Broken::Failed(ClientError::protocol(error)))?;
-            let (cursor, end, count) = (part.cursor, part.end, u64::from(part.count));
-            self.sender.send(Ok(Part { body, cursor, end })).await.map_err(|_| Broken::Dropped)?;
-            // Only now: what was handed over isn't asked for again.
-            self.begin.options.cursor = Some(cursor);
-            if end || self.spend(count) {
-                return Ok(());
-            }
-        }
-    }
-
-    /// Counts what was given; whether that is all that was wanted (a node counts each stream by itself).
-    fn spend(&mut self, count: u64) -> bool {
-        let limited = self.begin.options.limit > 0;
-        self.begin.options.limit = self.begin.options.limit.saturating_sub(count);
-        limited && self.begin.options.limit == 0
-    }
-
-    fn request(&self, link: &crate::transport::link::Link) -> Result<Vec<u8>, Broken> {
-        let Begin { namespace, set, options, .. } = &self.begin;
-        let number = link.namespace(namespace).ok_or_else(|| {
-            let message = format!("the node has no namespace {namespace:?}");
-            Broken::Failed(ClientError::Refused { code: Code::NamespaceUnknown, message })
-        })?;
-        let bins = match options.bins.as_deref() {
-            None => BinSelection::All,
-            Some([]) => BinSelection::None,
-            Some(names) => BinSelection::Named(names.iter().map(String::as_str).collect()),
-        };
-        let body = RequestBody::Scan(ScanRequest {
-            set: set.as_deref(),
-            partition_first: *options.partitions.start(),
-            partition_last: *options.partitions.end(),
-            bins,
-            cursor: options.cursor,
-            records_per_sec: options.records_per_sec,
-            limit: options.limit,
-        });
-        let trace = trace_context(&self.span);
-        let header = RequestHeader { request_id: 0, verb: Verb::Scan, namespace: number, deadline_ms: 0, trace };
-        let mut stream = vec![STREAM_SCAN];
-        let start = begin_frame(&mut stream);
-        encode_request(&header, &body, &mut stream);
-        end_frame(&mut stream, start);
-        Ok(stream)
-    }
-}
-
-fn judge(error: ClientError) -> Broken {
-    match error.retry() {
-        Retry::Never => Broken::Failed(error),
-        Retry::Backoff | Retry::IfIdempotent => Broken::Again(error),
     }
 }

@@ -9,7 +9,7 @@ use outcrop_wire::{BinSelection, Bins, Key, Operation, PutMode, RequestBody, Sto
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::answer::{Answer, Outgoing};
+use crate::answer::{Answer, Outgoing, Way};
 use crate::client::Client;
 use crate::error::ClientError;
 use crate::operate::OperateResult;
@@ -22,7 +22,9 @@ const TRUNCATE_DEADLINE: std::time::Duration = std::time::Duration::from_secs(60
 impl<'a> Outgoing<'a> {
     /// A request that only reads.
     pub(crate) fn read(verb: Verb, namespace: &'a str, set: &'a str) -> Self {
-        Outgoing { verb, namespace, set, writes: false, idempotent: true, conditional: false, deadline: None, bytes: 0 }
+        let (writes, idempotent, conditional) = (false, true, false);
+        let (deadline, bytes, way) = (None, 0, Way::Usual);
+        Outgoing { verb, namespace, set, writes, idempotent, conditional, deadline, bytes, way }
     }
 
     /// A request that may change something.
