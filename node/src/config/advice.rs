@@ -10,7 +10,7 @@ const USABLE_PERCENT_MIN: u64 = 75;
 
 /// Every warning, one line each.
 pub(super) fn warnings(config: &Config) -> Vec<String> {
-    config.namespaces.iter().filter_map(|namespace| small(namespace)).collect()
+    config.namespaces.iter().filter_map(small).collect()
 }
 
 /// A namespace of which the log's reserve takes a large part.
