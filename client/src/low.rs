@@ -111,7 +111,8 @@ impl Completion {
     }
 }
 
-/// A large request's end: its slot, and the reply unless it was lost.
+/// A large request's end: its slot, and the reply unless it was lost. The slot is known by the stream: a node that
+/// refuses a request before it has read it doesn't know its number.
 type LargeReply = (u32, Result<Bytes, Lost>);
 
 /// One connection with one lane, driven by its owner.
@@ -371,8 +372,10 @@ impl Session {
 
     fn complete(&mut self, frame: Bytes, completions: &mut Vec<Completion>) -> Result<(), ClientError> {
         let header = Reply::parse(&frame).map_err(ClientError::protocol)?.header;
-        let token = self.take(header.request_id);
-        let token = token.ok_or_else(|| ClientError::protocol("a reply to a request that is not under way"))?;
+        let token = self.take(header.request_id).ok_or_else(|| {
+            let (id, code) = (header.request_id, header.code.name());
+            ClientError::protocol(format!("a reply to a request that is not under way: {id}, {code}"))
+        })?;
         completions.push(Completion { token, code: header.code, frame });
         Ok(())
     }
@@ -383,16 +386,16 @@ impl Session {
         reply: Result<Bytes, Lost>,
         completions: &mut Vec<Completion>,
     ) -> Result<(), ClientError> {
-        match reply {
-            Ok(frame) => self.complete(frame, completions),
-            Err(lost) => {
-                let code = if matches!(lost, Lost::Unsent(_)) { Code::Overloaded } else { Code::Indeterminate };
-                let token = self.take(slot);
-                let token = token.ok_or_else(|| ClientError::protocol("a slot was freed twice"))?;
-                completions.push(Completion { token, code, frame: Bytes::new() });
-                Ok(())
-            }
-        }
+        let (code, frame) = match reply {
+            Ok(frame) => (Reply::parse(&frame).map_err(ClientError::protocol)?.header.code, frame),
+            Err(Lost::Unsent(_)) => (Code::Overloaded, Bytes::new()),
+            Err(_) => (Code::Indeterminate, Bytes::new()),
+        };
+        let token = self.take(slot).ok_or_else(|| {
+            ClientError::protocol(format!("a large reply to a request that is not under way: {slot}, {}", code.name()))
+        })?;
+        completions.push(Completion { token, code, frame });
+        Ok(())
     }
 
     fn take(&mut self, slot: u32) -> Option<u64> {

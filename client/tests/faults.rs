@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::future::join_all;
+use outcrop_client::low::Session;
 use outcrop_client::{
     Batch, BatchOutcome, Bins, Client, ClientError, Code, DeleteOptions, Key, PutOptions, ScanOptions, Trust, Ttl,
 };
-use outcrop_wire::Verb;
+use outcrop_wire::{BinSelection, PutMode, RequestBody, Verb};
 use support::faulty_node::{Fault, FaultyNode};
 
 const IMPATIENT: Duration = Duration::from_secs(1);
@@ -202,6 +203,39 @@ async fn a_large_write_with_no_reply_is_indeterminate_and_its_stream_is_given_up
         assert!(matches!(error, ClientError::Indeterminate { .. }), "{error}");
     }
     client.put(&key(0), &large, PutOptions::default()).await.expect("written");
+}
+
+/// Catches: a refusal that doesn't know the request's number, taken for the answer to request 0.
+#[tokio::test]
+async fn a_large_request_that_was_refused_unread_is_known_by_its_stream() {
+    let node = FaultyNode::start();
+    let client = node.client().await;
+    fill(&client, 1).await;
+    let mut session = Session::open(&client).await.expect("a connection");
+    let namespace = session.namespace("test").expect("there");
+    let large = outcrop_wire::archive::archive_unnamed(&vec![7; 300 << 10]).expect("within the limits");
+    let (read, written) = (key(0), key(1));
+    let (mode, ttl) = (PutMode::Replace, Ttl::Never);
+    let get = RequestBody::Get { key: read.borrow(), bins: BinSelection::All };
+    let put = RequestBody::Put { key: written.borrow(), mode, if_generation: None, ttl, archive: &large };
+    // The first is request 0; it is still under way when the second one is refused.
+    node.inject([Fault::Late(Duration::from_millis(200)), Fault::Unread]);
+    session.submit(namespace, &get, 70).expect("there is room");
+    session.flush().await.expect("sent");
+    until_taken(&node, Verb::Get, 1).await;
+    session.submit(namespace, &put, 71).expect("there is room");
+    let mut completions = Vec::new();
+    while session.under_way() > 0 {
+        session.recv_batch(&mut completions).await.expect("replies");
+    }
+    let mut ended: Vec<_> = completions.iter().map(|completion| (completion.token, completion.code)).collect();
+    ended.sort_by_key(|(token, _)| *token);
+    assert_eq!(ended, [(70, Code::Ok), (71, Code::Overloaded)]);
+    // The client itself sends it again.
+    let before = node.taken(Verb::Put);
+    node.inject([Fault::Unread]);
+    client.put(&key(1), &Bins::unnamed(vec![7_u8; 300 << 10]), PutOptions::default()).await.expect("written");
+    assert_eq!(node.taken(Verb::Put), before + 2);
 }
 
 #[tokio::test]

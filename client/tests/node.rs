@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -441,31 +441,36 @@ async fn a_session_driven_by_hand_gets_every_reply_once() {
     let mut tokens = HashSet::new();
     let mut completions: Vec<Completion> = Vec::new();
     let large = outcrop_wire::archive::archive_unnamed(&vec![9; 500 << 10]).expect("within the limits");
-    for token in 0..5_000_u64 {
-        let name = key(token as i64 % 11);
-        let body = match token % 1_000 {
-            999 => RequestBody::Put {
-                key: name.borrow(),
-                mode: PutMode::Replace,
-                if_generation: None,
-                ttl: Ttl::Default,
-                archive: &large,
-            },
-            _ => RequestBody::Get { key: name.borrow(), bins: BinSelection::All },
-        };
-        while session.submit(namespace, &body, token).is_err() {
-            session.flush().await.expect("sent");
-            session.recv_batch(&mut completions).await.expect("replies");
+    let mut to_submit: VecDeque<u64> = (0..5_000).collect();
+    while !to_submit.is_empty() || session.under_way() > 0 {
+        while let Some(token) = to_submit.front().copied() {
+            let name = key(token as i64 % 11);
+            let body = match token % 1_000 {
+                999 => RequestBody::Put {
+                    key: name.borrow(),
+                    mode: PutMode::Replace,
+                    if_generation: None,
+                    ttl: Ttl::Default,
+                    archive: &large,
+                },
+                _ => RequestBody::Get { key: name.borrow(), bins: BinSelection::All },
+            };
+            if session.submit(namespace, &body, token).is_err() {
+                break;
+            }
+            to_submit.pop_front();
         }
-    }
-    session.flush().await.expect("sent");
-    while session.under_way() > 0 {
+        session.flush().await.expect("sent");
         session.recv_batch(&mut completions).await.expect("replies");
-    }
-    for completion in &completions {
-        assert_eq!(completion.code, Code::Ok);
-        assert_eq!(completion.reply().expect("a reply").header.code, Code::Ok);
-        assert!(tokens.insert(completion.token));
+        for completion in completions.drain(..) {
+            assert_eq!(completion.reply().expect("a reply").header.code, completion.code);
+            match completion.code {
+                Code::Ok => assert!(tokens.insert(completion.token)),
+                // On a slow machine large replies hold their memory for long: nothing was done, and it is asked again.
+                Code::Overloaded => to_submit.push_back(completion.token),
+                other => panic!("{other:?}"),
+            }
+        }
     }
     assert_eq!((tokens.len(), session.lost().count()), (5_000, 0));
     assert!(!session.try_recv(&mut completions).expect("nothing more"));

@@ -42,6 +42,8 @@ pub enum Fault {
     Late(Duration),
     /// Not carried out.
     Refuse(Code),
+    /// Refused for want of memory before it was read, so without its number; on a stream of its own only.
+    Unread,
     /// The connection closes; not carried out.
     CloseBefore,
     /// Carried out; the connection closes with no reply.
@@ -280,10 +282,14 @@ impl Server {
         }
         match fault {
             Fault::CloseBefore => return connection.close(0_u32.into(), b"fault"),
-            Fault::Refuse(code) => {
+            Fault::Refuse(_) | Fault::Unread => {
+                let told = match fault {
+                    Fault::Refuse(code) => ReplyHeader::new(header.request_id, header.verb, code),
+                    _ => ReplyHeader::new(0, Verb::Info, Code::Overloaded),
+                };
                 let mut out = Vec::new();
                 let start = begin_frame(&mut out);
-                encode_error(&ReplyHeader::new(header.request_id, header.verb, code), "told to", &mut out);
+                encode_error(&told, "told to", &mut out);
                 end_frame(&mut out, start);
                 let _ = replies.send(out).await;
                 return;
@@ -311,7 +317,7 @@ impl Server {
                 uni.finish().expect("still open");
                 return;
             }
-            Fault::None | Fault::CloseBefore | Fault::Refuse(_) => {}
+            Fault::None | Fault::CloseBefore | Fault::Refuse(_) | Fault::Unread => {}
         }
         let _ = replies.send(reply).await;
     }
