@@ -6,6 +6,11 @@ use crate::bench::BenchArgs;
 use crate::output::OutputFormat;
 use crate::serve::dev::DevArgs;
 use crate::serve::node::NodeArgs;
+use crate::udf::UdfArgs;
+use crate::udf::aggregate::AggregateArgs;
+use crate::udf::call::CallArgs;
+use crate::udf::jobs::JobsArgs;
+use crate::udf::rows::RowsArgs;
 use crate::verb::codes::CodesArgs;
 use crate::verb::completions::CompletionsArgs;
 use crate::verb::delete::DeleteArgs;
@@ -35,6 +40,8 @@ Examples:
   outcrop get test/users/42
   outcrop import shops.json --into test/shops --key id
   outcrop scan test/shops --bins name,city --limit 10
+  outcrop udf new shop                                    functions that run in the node
+  outcrop call test/products/lamp shop.discount '{\"percent\": 25}'
   outcrop node --config outcrop.toml
 
 Exit codes: 0 done, 1 no such record, 2 wrong command line or document, 3 some rows are bad, 4 a condition didn't hold,
@@ -81,6 +88,16 @@ pub enum Command {
     Stat(StatArgs),
     /// Measure a node
     Bench(Box<BenchArgs>),
+    /// Write, test, deploy and watch functions that run in the node
+    Udf(Box<UdfArgs>),
+    /// Run a function on a record
+    Call(CallArgs),
+    /// Run a function over a set, for one result
+    Aggregate(AggregateArgs),
+    /// Run a function over a set, for rows
+    Rows(RowsArgs),
+    /// Run a function over a set in the background
+    Jobs(JobsArgs),
     /// List the error codes: what each means, what to do
     Codes(CodesArgs),
     /// Print a completion script for a shell
@@ -108,6 +125,11 @@ impl Command {
                 crate::bench::OutputFormat::Table => OutputFormat::Table,
                 crate::bench::OutputFormat::Json => OutputFormat::Json,
             },
+            Command::Udf(args) => args.command.output(),
+            Command::Call(args) => args.target.output,
+            Command::Aggregate(args) => args.target.output,
+            Command::Rows(args) => args.target.output,
+            Command::Jobs(args) => args.command.output(),
             Command::Codes(args) => args.output,
         }
     }

@@ -1,9 +1,9 @@
 //! What a command ends with: exit codes that scripts can use, and errors as one line what and one line what to do.
 
-use outcrop_client::{ClientError, Code, MapKey, Retry, Value};
+use outcrop_client::{ClientError, Code, FunctionError, MapKey, Retry, Value};
 
 use crate::json::to_text;
-use crate::output::OutputFormat;
+use crate::output::{OutputFormat, object};
 
 /// Exit codes of the `outcrop` command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,6 +60,8 @@ pub struct Failure {
     pub advice: String,
     /// Whether the same command may be run again.
     pub retry: Retry,
+    /// What a function tells of its own failure.
+    pub function: Option<Box<FunctionError>>,
     /// Standard output was closed by whoever reads it: the command ends without a word.
     pub silent: bool,
 }
@@ -67,7 +69,7 @@ pub struct Failure {
 impl Failure {
     fn new(exit: Exit, name: &'static str, message: impl Into<String>, advice: impl Into<String>) -> Self {
         let (message, advice) = (message.into(), advice.into());
-        Failure { exit, code: None, name, message, advice, retry: Retry::Never, silent: false }
+        Failure { exit, code: None, name, message, advice, retry: Retry::Never, function: None, silent: false }
     }
 
     /// What was written on the command line can't be.
@@ -106,9 +108,32 @@ impl Failure {
         }
         match output {
             OutputFormat::Json => eprintln!("{}", self.to_json()),
-            OutputFormat::Table if self.advice.is_empty() => eprintln!("error: {}", self.message),
-            OutputFormat::Table => eprintln!("error: {}\n  {}", self.message, self.advice),
+            OutputFormat::Table => {
+                eprintln!("error: {}", self.message);
+                self.details().iter().chain((!self.advice.is_empty()).then_some(&self.advice)).for_each(|line| {
+                    eprintln!("  {line}");
+                });
+            }
         }
+    }
+
+    /// What a function tells beside its message, for people: which it was, what it had logged, where it trapped.
+    pub fn details(&self) -> Vec<String> {
+        let Some(function) = &self.function else { return Vec::new() };
+        let mut lines = Vec::new();
+        if let Some(module) = &function.module {
+            let at = function.version.as_ref().map_or(String::new(), |version| format!("@{version}"));
+            let name = function.function.as_ref().map_or(String::new(), |name| format!(".{name}"));
+            let code = function.failure_code.as_ref().map_or(String::new(), |code| format!(", code {code}"));
+            lines.push(format!("in {module}{at}{name}{code}"));
+        }
+        lines.extend(function.limit.as_ref().map(|limit| format!("limit {limit}")));
+        lines.extend(function.logs.iter().map(|line| format!("log  {}: {}", line.level, line.message)));
+        if !function.backtrace.is_empty() {
+            lines.push("backtrace:".to_owned());
+            lines.extend(function.backtrace.iter().enumerate().map(|(place, line)| format!("{place:>4}: {line}")));
+        }
+        lines
     }
 
     /// `{"error":{"code":…,"name":…,"message":…,"retry":…,"advice":…}}`.
@@ -119,15 +144,38 @@ impl Failure {
             Retry::IfIdempotent => "if_idempotent",
         };
         let field = |name: &str, value: Value| (MapKey::from(name), value);
-        let error = vec![
+        let mut error = vec![
             field("code", self.code.map_or(Value::Null, |code| Value::Int((code as u16).into()))),
             field("name", self.name.into()),
             field("message", self.message.as_str().into()),
             field("retry", retry.into()),
             field("advice", self.advice.as_str().into()),
         ];
+        error.extend(self.function.as_ref().map(|function| field("function", function_json(function))));
         to_text(&Value::Map(vec![field("error", Value::Map(error))]))
     }
+}
+
+/// All that a function tells, as a JSON object; fields that it doesn't tell are null or empty.
+fn function_json(function: &FunctionError) -> Value {
+    let text = |text: &Option<String>| text.as_deref().map_or(Value::Null, Value::from);
+    let number = |number: u64| Value::Int(i64::try_from(number).unwrap_or(i64::MAX));
+    let limit = function.limit.as_ref().map_or(Value::Null, |limit| {
+        object([("name", limit.name.as_str().into()), ("allowed", number(limit.allowed)), ("used", number(limit.used))])
+    });
+    let logs = function
+        .logs
+        .iter()
+        .map(|line| object([("level", line.level.as_str().into()), ("message", line.message.as_str().into())]));
+    object([
+        ("module", text(&function.module)),
+        ("version", text(&function.version)),
+        ("function", text(&function.function)),
+        ("failure_code", text(&function.failure_code)),
+        ("limit", limit),
+        ("backtrace", Value::List(function.backtrace.iter().map(|line| line.as_str().into()).collect())),
+        ("logs", Value::List(logs.collect())),
+    ])
 }
 
 impl From<ClientError> for Failure {
@@ -150,6 +198,7 @@ impl From<ClientError> for Failure {
             message: error.to_string(),
             advice: error.advice().to_owned(),
             retry: error.retry(),
+            function: error.function().cloned().map(Box::new),
             silent: false,
         }
     }

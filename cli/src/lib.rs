@@ -16,6 +16,7 @@ pub mod rows;
 pub mod serve;
 pub mod target;
 pub mod ttl;
+pub mod udf;
 pub mod verb;
 
 use std::ffi::OsString;
@@ -68,6 +69,11 @@ async fn run(command: Command) -> Result<Exit, Failure> {
             bench::run(*args).await?;
             Ok(Exit::Ok)
         }
+        Command::Udf(args) => udf::run(&args).await,
+        Command::Call(args) => udf::call::run(&args).await,
+        Command::Aggregate(args) => udf::aggregate::run(&args).await,
+        Command::Rows(args) => udf::rows::run(&args).await,
+        Command::Jobs(args) => udf::jobs::run(&args).await,
         Command::Codes(args) => verb::codes::run(&args),
         Command::Completions(args) => verb::completions::run(&args),
     }

@@ -31,7 +31,8 @@ pub struct Target {
 /// Longest deadline: what a request may carry.
 const DEADLINE_MAX: Duration = Duration::from_millis(outcrop_wire::limits::DEADLINE_MS_MAX as u64);
 
-fn parse_deadline(text: &str) -> Result<Duration, String> {
+/// Parses `500ms`, `10s` or `2m`.
+pub fn parse_deadline(text: &str) -> Result<Duration, String> {
     let wrong = || format!("write 500ms, 10s or 2m, up to {} s", DEADLINE_MAX.as_secs());
     let unit_at = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (digits, unit) = text.split_at(unit_at);

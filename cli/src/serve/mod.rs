@@ -23,6 +23,7 @@ fn not_started(error: &StartError) -> Failure {
         StartError::DataDir(_) | StartError::Namespace(_) => {
             "Check the data directory: it has to be writable, have room, and belong to one node only."
         }
+        StartError::Functions(_) => "Check [functions] of the configuration, and the directory modules/ of the data.",
         StartError::Telemetry(_) => "Check the URL of OTLP.",
         StartError::Worker(_) | StartError::Ended => "Read the node's log lines above.",
     };
