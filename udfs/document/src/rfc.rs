@@ -1,0 +1,79 @@
+//! Patches: RFC 7396 and RFC 6902.
+
+use outcrop_udf::Error;
+use serde_json::Value as Json;
+
+/// Code of a patch that is none, or that doesn't fit its document.
+pub const INVALID_PATCH: &str = "invalid-patch";
+/// Code of a patch whose `test` failed.
+pub const TEST_FAILED: &str = "test-failed";
+/// Operations of a patch, at most.
+const OPERATIONS_MAX: usize = 1_024;
+
+/// RFC 7396: members of the patch replace those of the document, null removes them.
+pub fn merge(document: &mut Json, patch: &Json) {
+    json_patch::merge(document, patch);
+}
+
+/// RFC 6902: all operations or none.
+pub fn patch(document: &mut Json, operations: &Json) -> Result<(), Error> {
+    let invalid = |message: String| Error::new(INVALID_PATCH, message);
+    let count =
+        operations.as_array().map(Vec::len).ok_or_else(|| invalid("a patch is an array of operations".into()))?;
+    if count > OPERATIONS_MAX {
+        return Err(invalid(format!("a patch has at most {OPERATIONS_MAX} operations, this one has {count}")));
+    }
+    let patch: json_patch::Patch =
+        serde_json::from_str(&operations.to_string()).map_err(|error| invalid(error.to_string()))?;
+    json_patch::patch(document, &patch).map_err(|error| {
+        let code = match error.kind {
+            json_patch::PatchErrorKind::TestFailed => TEST_FAILED,
+            _ => INVALID_PATCH,
+        };
+        Error::new(code, error.to_string())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_examples_of_rfc_7396() {
+        for (mut document, change, result) in [
+            (json!({"a":"b"}), json!({"a":"c"}), json!({"a":"c"})),
+            (json!({"a":"b"}), json!({"b":"c"}), json!({"a":"b","b":"c"})),
+            (json!({"a":"b"}), json!({"a":null}), json!({})),
+            (json!({"a":["b"]}), json!({"a":"c"}), json!({"a":"c"})),
+            (json!({"a":{"b":"c"}}), json!({"a":{"b":"d","c":null}}), json!({"a":{"b":"d"}})),
+            (json!({"a":[{"b":"c"}]}), json!({"a":[1]}), json!({"a":[1]})),
+            (json!({"e":null}), json!({"a":1}), json!({"e":null,"a":1})),
+            (json!({}), json!({"a":{"bb":{"ccc":null}}}), json!({"a":{"bb":{}}})),
+        ] {
+            merge(&mut document, &change);
+            assert_eq!(document, result);
+        }
+    }
+
+    #[test]
+    fn a_patch_applies_whole_or_not_at_all() {
+        let mut document = json!({"a": 1, "list": [1, 2]});
+        let good = json!([
+            {"op": "test", "path": "/a", "value": 1},
+            {"op": "add", "path": "/list/-", "value": 3},
+            {"op": "move", "from": "/a", "path": "/b"},
+        ]);
+        patch(&mut document, &good).expect("it fits");
+        assert_eq!(document, json!({"b": 1, "list": [1, 2, 3]}));
+        let before = document.clone();
+        let bad = json!([{"op": "remove", "path": "/b"}, {"op": "test", "path": "/list/0", "value": 9}]);
+        assert_eq!(patch(&mut document, &bad).expect_err("its test fails").code(), TEST_FAILED);
+        assert_eq!(document, before);
+        for wrong in [json!({}), json!([{"op": "rename"}]), json!([{"op": "remove", "path": "/none"}]), json!([1])] {
+            assert_eq!(patch(&mut document, &wrong).expect_err("wrong").code(), INVALID_PATCH);
+        }
+        assert_eq!(document, before);
+    }
+}
