@@ -267,7 +267,7 @@ fn config(args: &BenchArgs) -> Result<Config, SizeError> {
 
 /// Is the node: serves until standard input ends.
 pub async fn serve(args: &BenchArgs) -> Result<(), EmbeddedError> {
-    let node = Node::start(config(args)?).await?;
+    let node = Node::start_in(config(args)?, crate::serve::world()).await?;
     let serving = Serving { data: node.data_addr(), certificate_pem: node.certificate_pem().to_owned() };
     let line = serde_json::to_string(&serving).map_err(|error| io("the first line")(error.into()))?;
     {

@@ -111,7 +111,7 @@ pub async fn run(args: &DevArgs) -> Result<Exit, Failure> {
             Failure::local(format!("{}: {error}", dir.display()), "Name a directory that can be made and written.")
         })?;
     }
-    let node = Node::start(config).await.map_err(|error| not_started(&error))?;
+    let node = Node::start_in(config, super::world()).await.map_err(|error| not_started(&error))?;
     let certificate = leave_certificate(&node)?;
     announce(args, &node, &certificate)?;
     serve(node, signals).await

@@ -5,11 +5,31 @@ pub mod node;
 
 use outcrop_node::Node;
 use outcrop_node::config::TelemetryOptions;
-use outcrop_node::node::StartError;
+use outcrop_node::node::{StartError, World};
+use outcrop_node::platform::Equipment;
 use outcrop_node::telemetry;
+use outcrop_node::udf::registry::BuiltIn;
+use outcrop_node::udf::{Compiler, compile};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::failure::{Exit, Failure};
+
+/// The world of a node that this program runs: it compiles functions in processes of its own, and brings its modules.
+pub(crate) fn world() -> World {
+    let compiler = match std::env::current_exe() {
+        Ok(program) => Compiler::Child { program, args: vec![compile::COMMAND.into()] },
+        Err(error) => {
+            tracing::warn!(%error, "this program can't be found: functions are compiled within the node");
+            Compiler::InProcess
+        }
+    };
+    let built_in = outcrop_builtin::MODULES.iter().map(|module| BuiltIn {
+        name: module.name,
+        version: module.version,
+        component: bytes::Bytes::from_static(module.component),
+    });
+    World { equipment: Equipment { compiler, built_in: built_in.collect() }, ..World::default() }
+}
 
 /// Sends this process's log lines to standard error.
 fn start_log(options: &TelemetryOptions) -> Result<(), Failure> {

@@ -62,7 +62,7 @@ pub async fn run(args: &NodeArgs) -> Result<Exit, Failure> {
         tracing::warn!("{warning}");
     }
     let signals = Signals::new()?;
-    let node = Node::start(config).await.map_err(|error| not_started(&error))?;
+    let node = Node::start_in(config, super::world()).await.map_err(|error| not_started(&error))?;
     let admin = node.admin_addr().map_or(String::new(), |addr| format!(", metrics and health on http://{addr}"));
     eprintln!("serving on {}{admin}", node.data_addr());
     serve(node, signals).await
