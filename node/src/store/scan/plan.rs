@@ -114,3 +114,35 @@ impl Plan {
             .collect();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use outcrop_wire::NamespaceId;
+
+    use super::*;
+    use crate::store::{Namespace, Policy};
+    use crate::world::ManualClock;
+
+    /// Catches: a scan that runs after its writers for ever, or ends as if it had come to the end.
+    #[tokio::test]
+    async fn a_scan_that_is_outrun_says_so() {
+        let policy = Policy::ram("ram", 64 << 20);
+        let opened = Namespace::open(NamespaceId(0), policy, Arc::new(ManualClock::new(0))).await.expect("memory");
+        let log = &opened.namespace.log;
+        let mut plan = Plan::new(log, log.head(), log.head());
+        assert_eq!(plan.next_round(log), Ok(false), "nothing was missed");
+        let mut rounds = 0;
+        let outrun = loop {
+            plan.missed = true;
+            match plan.next_round(log) {
+                Ok(more) => assert!(more),
+                Err(error) => break error,
+            }
+            rounds += 1;
+        };
+        assert_eq!((outrun, rounds), (ScanError::Outrun, ROUNDS_MAX - 1));
+        assert_eq!(plan.tail_end(), Some(log.head()));
+    }
+}
