@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use outcrop_wire::archive::{archive_value, decode_value};
-use outcrop_wire::function::{check_module_name, check_module_version};
+use outcrop_wire::function::check_module_name;
 use outcrop_wire::limits::MODULE_PART_BYTES_MAX;
 use outcrop_wire::request::{ModuleOperation, ModuleRequest, RequestError};
-use outcrop_wire::{MapKey, NameError, RequestBody, Value, Verb, typed};
+use outcrop_wire::{MapKey, RequestBody, Value, Verb, typed};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -320,7 +320,8 @@ impl Modules {
     /// # }
     /// ```
     pub async fn ask(&self, name: &str, version: &str, operation: ModuleOperation<'_>) -> Result<Value, ClientError> {
-        check_names(name, version).map_err(RequestError::from)?;
+        let request = ModuleRequest { name, version, operation };
+        request.check().map_err(RequestError::from)?;
         let deadline = match operation {
             ModuleOperation::UploadPart { .. } => UPLOAD_DEADLINE,
             _ => ADMIN_DEADLINE.max(self.client.shared.deadline),
@@ -335,7 +336,7 @@ impl Modules {
             bytes,
             ..Outgoing::write(Verb::Module, "", "")
         };
-        let body = RequestBody::Module(ModuleRequest { name, version, operation });
+        let body = RequestBody::Module(request);
         let answer = self.client.execute(&outgoing, |_| Ok(body.clone())).await?.ok()?;
         Ok(decode_value(answer.body_ref())?)
     }
@@ -348,13 +349,6 @@ impl Modules {
     ) -> Result<T, ClientError> {
         Ok(typed::from_value(&self.ask(name, version, operation).await?)?)
     }
-}
-
-fn check_names(name: &str, version: &str) -> Result<(), NameError> {
-    if !name.is_empty() {
-        check_module_name(name)?;
-    }
-    if version.is_empty() { Ok(()) } else { check_module_version(version) }
 }
 
 /// The parts of a component. Where a signature has to come between there are two at least.

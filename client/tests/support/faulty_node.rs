@@ -31,6 +31,8 @@ use quinn::{Connection, RecvStream, SendStream};
 use std::sync::Mutex;
 use tokio::sync::mpsc;
 
+use super::functions::{self, Installed};
+
 /// What goes wrong with one request.
 #[derive(Debug, Clone)]
 pub enum Fault {
@@ -71,6 +73,7 @@ struct World {
     /// How many replies are held back and sent in reverse; 0: none.
     reverse: usize,
     scan_parts: usize,
+    installed: Installed,
 }
 
 /// The node.
@@ -169,6 +172,16 @@ impl FaultyNode {
     /// Parts that scans have been given so far.
     pub fn scan_parts(&self) -> usize {
         self.lock().scan_parts
+    }
+
+    /// Queries whose stream was stopped before their end.
+    pub fn stopped(&self) -> Arc<AtomicUsize> {
+        self.lock().installed.stopped.clone()
+    }
+
+    /// What the node remembers of modules and jobs.
+    pub fn with_installed<T>(&self, look: impl FnOnce(&mut Installed) -> T) -> T {
+        look(&mut self.lock().installed)
     }
 
     /// Closes every connection, as a node does that refuses to go on.
@@ -367,7 +380,7 @@ impl Server {
                 }
                 None => encode_error(&ReplyHeader { code: Code::NotFound, ..reply }, "", out),
             },
-            other => panic!("{:?} isn't for this node", other.verb()),
+            other => functions::carry_out(&mut world.installed, reply, other, out),
         }
     }
 
@@ -376,7 +389,10 @@ impl Server {
         let mut splitter = FrameSplitter::new(64 << 10);
         let Some(frame) = next_frame(&mut recv, &mut splitter).await else { return };
         let (header, body) = decode_request(&frame).expect("well formed");
-        let RequestBody::Scan(scan) = body else { panic!("not a scan") };
+        let scan = match body {
+            RequestBody::Scan(scan) => scan,
+            other => return self.query(header.request_id, &other, connection, send).await,
+        };
         let mut records: Vec<(Digest, Bytes)> =
             self.lock().records.iter().map(|((_, digest), stored)| (*digest, stored.clone())).collect();
         records.sort();
@@ -407,6 +423,31 @@ impl Server {
             self.lock().scan_parts += 1;
             if last {
                 break;
+            }
+        }
+        let _ = send.finish();
+    }
+}
+
+impl Server {
+    /// A query by a function; a fault hits one part of a row query.
+    async fn query(self, id: u32, body: &RequestBody<'_>, connection: Connection, mut send: SendStream) {
+        self.lock().taken.push(body.verb());
+        let asked = match body {
+            RequestBody::Aggregate(asked) => {
+                let stopped = self.lock().installed.stopped.clone();
+                return functions::aggregate(stopped, id, asked, send).await;
+            }
+            RequestBody::Rows(asked) => asked,
+            other => panic!("{:?} isn't for a stream of its own", other.verb()),
+        };
+        for part in functions::row_parts(id, asked) {
+            let fault = self.lock().faults.pop_front().unwrap_or(Fault::None);
+            if matches!(fault, Fault::CloseBefore) {
+                return connection.close(0_u32.into(), b"fault");
+            }
+            if send.write_all(&part).await.is_err() {
+                return;
             }
         }
         let _ = send.finish();

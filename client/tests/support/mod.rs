@@ -2,4 +2,5 @@
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
 pub mod faulty_node;
+pub mod functions;
 pub mod relay;

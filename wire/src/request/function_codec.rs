@@ -5,7 +5,7 @@ use super::{
     AggregateRequest, BinSelection, CallRequest, JobOperation, JobRequest, ModuleOperation, ModuleRequest,
     RequestError, RowsRequest, ScanRequest, Target,
 };
-use crate::function::{FunctionPath, check_module_name, check_module_version};
+use crate::function::FunctionPath;
 use crate::key::{KeyRef, check_set_name};
 use crate::limits::{AGGREGATE_KEYS_MAX, ARGUMENTS_BYTES_MAX, MODULE_PART_BYTES_MAX};
 use crate::reader::Reader;
@@ -178,13 +178,9 @@ pub(super) fn decode_module<'a>(reader: &mut Reader<'a>) -> Result<ModuleRequest
         13 => ModuleOperation::SetLimits { limits: rest(reader)? },
         other => return Err(RequestError::Field { field: "module operation", value: other.into() }),
     };
-    if operation.needs_name() || !name.is_empty() {
-        check_module_name(name)?;
-    }
-    if operation.needs_version() || !version.is_empty() {
-        check_module_version(version)?;
-    }
-    Ok(ModuleRequest { name, version, operation })
+    let request = ModuleRequest { name, version, operation };
+    request.check()?;
+    Ok(request)
 }
 
 fn decode_part<'a>(reader: &mut Reader<'a>) -> Result<ModuleOperation<'a>, RequestError> {

@@ -1,7 +1,7 @@
 //! Requests about functions: calls, aggregates, row queries, modules and jobs, as they stand in a frame.
 
 use super::ScanRequest;
-use crate::function::FunctionPath;
+use crate::function::{FunctionPath, NameError, check_module_name, check_module_version};
 use crate::key::KeyRef;
 
 /// Calls a function on one record.
@@ -170,11 +170,11 @@ impl ModuleOperation<'_> {
         )
     }
 
-    pub(super) fn needs_name(&self) -> bool {
+    fn needs_name(&self) -> bool {
         !matches!(self, ModuleOperation::List | ModuleOperation::Stats)
     }
 
-    pub(super) fn needs_version(&self) -> bool {
+    fn needs_version(&self) -> bool {
         matches!(
             self,
             ModuleOperation::UploadPart { .. }
@@ -182,6 +182,19 @@ impl ModuleOperation<'_> {
                 | ModuleOperation::Activate
                 | ModuleOperation::Remove
         )
+    }
+}
+
+impl ModuleRequest<'_> {
+    /// Checks the names, and that those that the operation needs are there.
+    pub fn check(&self) -> Result<(), NameError> {
+        if self.operation.needs_name() || !self.name.is_empty() {
+            check_module_name(self.name)?;
+        }
+        if self.operation.needs_version() || !self.version.is_empty() {
+            check_module_version(self.version)?;
+        }
+        Ok(())
     }
 }
 
