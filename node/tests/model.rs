@@ -193,12 +193,16 @@ impl Model {
 
     async fn scan(&self, set: Option<usize>, piece: usize) {
         let mut found: BTreeMap<Vec<u8>, support::request::Got> = BTreeMap::new();
-        for stored in self.rig().scan(set.map(|set| SETS[set]), piece).await {
+        let scanned = self.rig().scan(set.map(|set| SETS[set]), piece).await;
+        // Fewer than a piece: one scanner gave them all.
+        let in_one_piece = scanned.len() < piece;
+        for stored in scanned {
             let record = outcrop_wire::StoredRecord::parse(&stored).expect("a stored record");
             let (digest, record) = (record.key.digest().0.to_vec(), got(&stored, true));
-            // Defrag may have moved it to where the scan came by again.
+            // Defrag may have moved it between two pieces.
             if let Some(earlier) = found.insert(digest, record.clone()) {
                 assert_eq!(earlier, record, "nobody wrote meanwhile");
+                assert!(!in_one_piece, "one scan gave it twice: {record:?}");
             }
         }
         for (which, _) in self.records.iter().filter(|(which, _)| set.is_none_or(|set| set == which.0)) {
