@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use opentelemetry::trace::{TraceContextExt, TracerProvider};
 use opentelemetry_sdk::trace::SdkTracerProvider;
-use outcrop_client::{Key, Ttl};
+use outcrop_client::{Batch, DeleteOptions, Key, ScanOptions, Ttl};
 use outcrop_cluster_tests::{NodeProcess, Settings, size};
 use tracing::Instrument;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
@@ -107,6 +107,43 @@ async fn a_callers_span_and_the_nodes_are_one_trace() {
     assert!(received.contains(&trace_id), "no span of trace {trace_id} in:\n{received}");
     assert!(received.contains("put test"), "the span is named by verb and namespace:\n{received}");
     assert!(!received.contains("get test"), "a request that nobody samples is exported:\n{received}");
+}
+
+/// A metric's value.
+fn metric(node: &NodeProcess, sample: &str) -> f64 {
+    let reply = node.http("/metrics").expect("served");
+    let value = reply.lines().find_map(|line| line.strip_prefix(sample)?.strip_prefix(' ')?.parse().ok());
+    value.unwrap_or_else(|| panic!("no {sample} in:\n{reply}"))
+}
+
+#[tokio::test]
+async fn what_batches_and_scans_hold_and_how_long_syncs_take_is_counted() {
+    let node = NodeProcess::start(Settings::flash("64MiB"));
+    let client = node.client().await.expect("served");
+    let key = |number| Key::new("test", "counted", number);
+    for number in 0..3 {
+        client.set_bytes(&key(number), b"value", Ttl::Never).await.expect("served");
+    }
+    let batch = Batch::new().get(&key(0)).get(&key(1)).get(&key(99)).exists(&key(2));
+    client.batch(batch.delete(&key(0), DeleteOptions::default())).await.expect("served");
+    let mut scan = client.scan("test", Some("counted"), ScanOptions::default());
+    let mut records = 0;
+    while let Some(batch) = scan.next_batch().await {
+        records += batch.expect("served").len();
+    }
+    assert_eq!(records, 2);
+    let told = |sample: &str| metric(&node, sample);
+    assert_eq!(told("outcrop_batch_items_total{verb=\"get\",code=\"ok\"}"), 2.0);
+    assert_eq!(told("outcrop_batch_items_total{verb=\"get\",code=\"not_found\"}"), 1.0);
+    assert_eq!(told("outcrop_batch_items_total{verb=\"exists\",code=\"ok\"}"), 1.0);
+    assert_eq!(told("outcrop_batch_items_total{verb=\"delete\",code=\"ok\"}"), 1.0);
+    assert_eq!(told("outcrop_scan_records_total"), 2.0);
+    let syncs = told("outcrop_log_sync_duration_seconds_count{namespace=\"test\"}");
+    assert!(syncs >= 2.0, "three writes one after the other and a delete waited for syncs: {syncs}");
+    assert!(told("outcrop_log_sync_duration_seconds_sum{namespace=\"test\"}") > 0.0);
+    assert!(told("outcrop_index_slots{namespace=\"test\"}") >= 2.0);
+    assert_eq!(told("outcrop_log_damaged_segments{namespace=\"test\"}"), 0.0);
+    tokio::task::spawn_blocking(|| node.terminate()).await.expect("it ends");
 }
 
 #[test]
