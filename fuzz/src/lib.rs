@@ -14,6 +14,7 @@ use bytes::Bytes;
 use edits::input;
 use outcrop_wire::archive;
 use outcrop_wire::frame::{FrameSplitter, LENGTH_BYTES};
+use outcrop_wire::peek;
 use outcrop_wire::reply::{Called, ScanPart};
 use outcrop_wire::request::{decode_request, encode_request};
 use outcrop_wire::stored::digest_of;
@@ -112,6 +113,7 @@ pub fn reply_decode(data: &[u8]) {
 /// An archive that passes can be read whole, within every limit, and is made again with the same content.
 pub fn archived_bins(data: &[u8]) {
     let bytes = input(data, examples::archives());
+    peeks(&bytes);
     if let Ok(bins) = archive::decode_bins(&bytes) {
         archive::check_bins(&bins).expect("what passed is within the limits");
         let again = archive::archive_bins(&bins).expect("what passed can be archived");
@@ -129,6 +131,20 @@ pub fn archived_bins(data: &[u8]) {
         // Deeper nesting than the limit would end in an overflow of the stack here.
         let depths: usize = values.iter().map(|value| value.depth(1_000)).sum();
         assert!(depths <= 1_000 * values.len());
+    }
+}
+
+/// A peek reads any bytes without harm, and reads what validation accepts as rkyv does.
+fn peeks(bytes: &[u8]) {
+    let _ = peek::value(bytes).map(|value| value.to_value());
+    let peeked = peek::PeekBins::new(bytes).map(|bins| {
+        bins.iter().map(|bin| bin.and_then(|(name, value)| Ok((name, value.to_value()?)))).collect::<Vec<_>>()
+    });
+    if let Ok(bins) = archive::decode_bins(bytes) {
+        let peeked = peeked.expect("the table is there").into_iter();
+        let peeked: Result<Vec<_>, _> = peeked.collect();
+        let expected: Vec<_> = bins.bins.iter().map(|bin| (bin.name.as_str(), bin.value.clone())).collect();
+        assert_eq!(peeked, Ok(expected));
     }
 }
 
