@@ -121,17 +121,26 @@ impl Failure {
     pub fn details(&self) -> Vec<String> {
         let Some(function) = &self.function else { return Vec::new() };
         let mut lines = Vec::new();
-        if let Some(module) = &function.module {
-            let at = function.version.as_ref().map_or(String::new(), |version| format!("@{version}"));
-            let name = function.function.as_ref().map_or(String::new(), |name| format!(".{name}"));
+        let at = function.version.as_ref().map_or(String::new(), |version| format!("@{version}"));
+        let place = match (&function.module, &function.function) {
+            (Some(module), Some(name)) if !name.contains('.') => Some(format!("{module}{at}.{name}")),
+            (_, Some(path)) => Some(path.clone()),
+            (Some(module), None) => Some(format!("{module}{at}")),
+            (None, None) => None,
+        };
+        if let Some(place) = place {
             let code = function.failure_code.as_ref().map_or(String::new(), |code| format!(", code {code}"));
-            lines.push(format!("in {module}{at}{name}{code}"));
+            lines.push(format!("in {place}{code}"));
         }
         lines.extend(function.limit.as_ref().map(|limit| format!("limit {limit}")));
         lines.extend(function.logs.iter().map(|line| format!("log  {}: {}", line.level, line.message)));
         if !function.backtrace.is_empty() {
             lines.push("backtrace:".to_owned());
-            lines.extend(function.backtrace.iter().enumerate().map(|(place, line)| format!("{place:>4}: {line}")));
+            let own = function.backtrace.iter().take_while(|line| is_panic_machinery(line)).count();
+            // If there is nothing but machinery, better that than nothing.
+            let skipped = if own < function.backtrace.len() { own } else { 0 };
+            let frames = function.backtrace.iter().enumerate().skip(skipped);
+            lines.extend(frames.map(|(place, line)| format!("{place:>4}: {line}")));
         }
         lines
     }
@@ -154,6 +163,21 @@ impl Failure {
         error.extend(self.function.as_ref().map(|function| field("function", function_json(function))));
         to_text(&Value::Map(vec![field("error", Value::Map(error))]))
     }
+}
+
+/// Frames of Rust's library that only say that there was a panic.
+fn is_panic_machinery(frame: &str) -> bool {
+    const MACHINERY: [&str; 8] = [
+        "__rustc::",
+        "std::panicking",
+        "std::process::abort",
+        "std::sys::",
+        "core::panicking",
+        "core::option::expect_failed",
+        "core::option::unwrap_failed",
+        "core::result::unwrap_failed",
+    ];
+    MACHINERY.iter().any(|prefix| frame.starts_with(prefix))
 }
 
 /// All that a function tells, as a JSON object; fields that it doesn't tell are null or empty.
@@ -217,6 +241,13 @@ mod tests {
             let promises = matches!(exit, Exit::NotFound | Exit::Refused | Exit::Unavailable | Exit::Indeterminate);
             assert_eq!(promises, (300..=302).contains(&(*code as u16)) || matches!(*code as u16, 400..=404 | 406));
         }
+    }
+
+    #[test]
+    fn a_backtrace_begins_with_the_author_s_code() {
+        assert!(is_panic_machinery("core::panicking::panic_fmt at shop.wasm:0x22027"));
+        assert!(is_panic_machinery("__rustc::rust_begin_unwind at /rustc/5980/library/std/src/panicking.rs:689"));
+        assert!(!is_panic_machinery("shop::broken at shop.wasm:0x4336"));
     }
 
     #[test]

@@ -99,12 +99,7 @@ fn read(path: &Path) -> Result<Vec<u8>, BuildError> {
 
 /// Whole or not at all: somebody may be reading the file.
 fn write(path: &Path, bytes: &[u8]) -> Result<(), BuildError> {
-    let directory = path.parent().unwrap_or(Path::new("."));
-    let write = || -> std::io::Result<()> {
-        let mut file = tempfile::NamedTempFile::new_in(directory)?;
-        std::io::Write::write_all(&mut file, bytes)?;
-        file.persist(path).map_err(|error| error.error)?;
-        Ok(())
-    };
+    let beside = path.with_extension(format!("{}.new", std::process::id()));
+    let write = || std::fs::write(&beside, bytes).and_then(|()| std::fs::rename(&beside, path));
     write().map_err(|error| BuildError::file(path, error))
 }

@@ -129,6 +129,16 @@ impl fmt::Display for UserKey {
     }
 }
 
+impl From<UserKeyRef<'_>> for crate::Value {
+    fn from(key: UserKeyRef<'_>) -> Self {
+        match key {
+            UserKeyRef::Int(number) => number.into(),
+            UserKeyRef::Text(text) => text.into(),
+            UserKeyRef::Bytes(bytes) => bytes.into(),
+        }
+    }
+}
+
 impl From<i64> for UserKey {
     fn from(number: i64) -> Self {
         UserKey::Int(number)

@@ -144,9 +144,11 @@ impl Arguments {
         let steps = arguments.iter().enumerate().map(|(place, argument)| {
             let (local, kind) = (&locals[place], &argument.kind);
             match &argument.default {
-                Some(default) => {
-                    quote!(let #local: #kind = arguments.take(#place)?.unwrap_or_else(|| (#default).into());)
+                // A text is a `&str`, and few parameters are; anything else has the parameter's type by itself.
+                Some(default @ Expr::Lit(syn::ExprLit { lit: syn::Lit::Str(_), .. })) => {
+                    quote!(let #local: #kind = arguments.take(#place)?.unwrap_or_else(|| #default.into());)
                 }
+                Some(default) => quote!(let #local: #kind = arguments.take(#place)?.unwrap_or_else(|| #default);),
                 None => quote!(let #local: #kind = arguments.required(#place)?;),
             }
         });

@@ -49,6 +49,17 @@ fn raw(_record: &Record) -> Raw {
 #[record_fn]
 fn nothing(_: &mut Record) {}
 
+/// Defaults of types that a literal doesn't have by itself.
+#[record_fn]
+fn defaults(
+    _: &Record,
+    #[default(7)] small: u8,
+    #[default = "some"] text: String,
+    #[default(-1.5)] float: f64,
+) -> String {
+    format!("{small} {text} {float}")
+}
+
 #[derive(Serialize, Deserialize)]
 struct Average {
     scale: f64,
@@ -100,14 +111,14 @@ fn matching(record: &RecordView, words: &[String], below: f64) -> Result<Option<
     let name = record.text("name").unwrap_or_default();
     let wanted = record.number("price").is_some_and(|price| price < below);
     Ok(match wanted && words.iter().any(|word| name.contains(word)) {
-        true => Some(Row::new().with("key", record.key()?.to_string()).with_bin(record, "price")?),
+        true => Some(Row::new().with("key", record.key()?).with_bin(record, "price")?),
         false => None,
     })
 }
 
 crate::module! {
     doc: "What the tests need.",
-    functions: [add_up, order, touch, raw, nothing, Average, matching],
+    functions: [add_up, order, touch, raw, nothing, defaults, Average, matching],
 }
 
 fn map(entries: &[(&str, Value)]) -> Value {
@@ -155,6 +166,8 @@ fn results_of_every_form_reach_the_caller() {
     fake::call::<()>(&MODULE, "nothing", &mut record, map(&[])).unwrap();
     fake::call::<()>(&MODULE, "touch", &mut record, list(&[])).unwrap();
     assert_eq!(record.outcome(), fake::Outcome::Write { bins: Bins::new(), ttl: Ttl::Secs(60) });
+    let defaults = fake::call::<String>(&MODULE, "defaults", &mut record, map(&[("small", 9.into())]));
+    assert_eq!(defaults.unwrap(), "9 some -1.5");
     let error = fake::call::<i64>(&MODULE, "add_up", &mut record, list(&[200.into()])).unwrap_err();
     assert_eq!((error.code(), error.message()), ("failed", "200 is over 100"));
 }
@@ -239,14 +252,14 @@ fn a_row_function_leaves_out_or_maps() {
         found.push(codec::of_archive::<Value>(row).unwrap());
         rest = tail;
     }
-    let row = |key: &str, price: f64| map(&[("key", key.into()), ("price", Value::Float(price))]);
-    assert_eq!(found, [row("0", 1.0), row("2", 3.0)]);
+    let row = |key: i64, price: f64| map(&[("key", key.into()), ("price", Value::Float(price))]);
+    assert_eq!(found, [row(0, 1.0), row(2, 3.0)]);
 }
 
 #[test]
 fn numbers_of_functions_are_checked() {
     assert_eq!(MODULE.function(0).unwrap().name, "add_up");
-    assert!(MODULE.function(7).is_err());
+    assert!(MODULE.function(8).is_err());
     const EMPTY: Module = Module::new("", &[]);
     assert!(EMPTY.function(0).is_err());
 }

@@ -70,7 +70,7 @@ impl Aggregate for Revenue {
 #[row_fn]
 pub fn cheap(record: &RecordView, below: f64) -> Result<Option<Row>> {
     let Some(price) = record.number("price").filter(|price| *price < below) else { return Ok(None) };
-    let row = Row::new().with("key", record.key()?.to_string()).with_bin(record, "name")?;
+    let row = Row::new().with("key", record.key()?).with_bin(record, "name")?;
     Ok(Some(row.with("price", price)))
 }
 
