@@ -9,7 +9,7 @@ use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use outcrop_wire::archive::{access_bins, archive_bins, archive_value, decode_bins, decode_value, to_value};
-use outcrop_wire::peek::{self, PeekValue};
+use outcrop_wire::peek::{self, BinsWriter, PeekBins, PeekValue};
 use outcrop_wire::{Bins, MapKey, Value};
 
 /// A record of about a kilobyte: names in place and not, numbers, texts, bytes, a list and a map.
@@ -81,5 +81,55 @@ fn walks(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, lookups, walks);
+/// Three bins of ten as a record of their own, and one bin of a record changed.
+fn copies(criterion: &mut Criterion) {
+    let archive = archive_bins(&record()).expect("within the limits");
+    let names = ["name", "price", "tags"];
+    let mut group = criterion.benchmark_group("three_bins_of_ten");
+    group.bench_function("writer", |bencher| {
+        bencher.iter(|| {
+            let mut writer = BinsWriter::with_capacity(archive.len());
+            for bin in PeekBins::new(black_box(&archive)).expect("valid").iter().flatten() {
+                if names.contains(&bin.0) {
+                    writer.push_peeked(bin.0, bin.1).expect("within the limits");
+                }
+            }
+            writer.finish().expect("within the limits")
+        });
+    });
+    group.bench_function("owned", |bencher| {
+        bencher.iter(|| {
+            let bins = access_bins(black_box(&archive)).expect("valid");
+            let named = bins.bins.iter().filter(|bin| names.contains(&bin.name.as_str()));
+            let copied = named.map(|bin| (bin.name.as_str().to_owned(), to_value(&bin.value).expect("valid")));
+            archive_bins(&copied.fold(Bins::new(), |bins, (name, value)| bins.with(name, value))).expect("valid")
+        });
+    });
+    group.finish();
+
+    let mut group = criterion.benchmark_group("one_bin_changed");
+    group.bench_function("writer", |bencher| {
+        bencher.iter(|| {
+            let mut writer = BinsWriter::with_capacity(archive.len());
+            for bin in PeekBins::new(black_box(&archive)).expect("valid").iter() {
+                match bin.expect("valid") {
+                    ("price", _) => writer.push("price", &1_599.into()),
+                    (name, value) => writer.push_peeked(name, value),
+                }
+                .expect("within the limits");
+            }
+            writer.finish().expect("within the limits")
+        });
+    });
+    group.bench_function("owned", |bencher| {
+        bencher.iter(|| {
+            let mut bins = decode_bins(black_box(&archive)).expect("valid");
+            bins.set("price", 1_599);
+            archive_bins(&bins).expect("within the limits")
+        });
+    });
+    group.finish();
+}
+
+criterion_group!(benches, lookups, walks, copies);
 criterion_main!(benches);
