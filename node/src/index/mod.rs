@@ -10,6 +10,7 @@
 mod entry;
 mod gaps;
 mod partition;
+mod resize;
 mod snapshot;
 mod table;
 #[cfg(test)]
@@ -69,6 +70,11 @@ impl Index {
         for (partition, digest) in guards.iter().zip(digests) {
             partition.iter().for_each(|partition| partition.prefetch_slot(digest));
         }
+    }
+
+    /// Gives back what [`Partition::insert_roomy`] took too much, partition by partition.
+    pub fn fit(&self) {
+        PartitionId::all().for_each(|id| self.write(id).fit());
     }
 
     /// Bytes of memory that the index has asked for. Locks each partition in turn.

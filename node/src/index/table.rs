@@ -17,6 +17,7 @@ use outcrop_flash::prefetch::prefetch;
 
 use super::entry::{Slot, SlotKey};
 use super::gaps::Gaps;
+use super::resize::{fits_smaller, overfull};
 
 const FIRST_CHUNKS: usize = 8;
 const FIRST_CHUNK_SLOTS_LOG2: u32 = 5;
@@ -26,7 +27,7 @@ const CHUNKS_PER_DOUBLING: usize = 1 << CHUNKS_PER_DOUBLING_LOG2;
 
 /// A slot's chunk and its place in the chunk.
 #[inline]
-fn locate(place: usize) -> (usize, usize) {
+pub(super) fn locate(place: usize) -> (usize, usize) {
     if place < FIRST_SLOTS {
         let within = (1 << FIRST_CHUNK_SLOTS_LOG2) - 1;
         return (place >> FIRST_CHUNK_SLOTS_LOG2, place & within);
@@ -38,32 +39,19 @@ fn locate(place: usize) -> (usize, usize) {
 }
 
 /// Slots of a chunk.
-fn chunk_slots(chunk: usize) -> usize {
+pub(super) fn chunk_slots(chunk: usize) -> usize {
     match chunk.checked_sub(FIRST_CHUNKS) {
         None => 1 << FIRST_CHUNK_SLOTS_LOG2,
         Some(later) => (FIRST_SLOTS / CHUNKS_PER_DOUBLING) << (later / CHUNKS_PER_DOUBLING),
     }
 }
 
-/// Whether so many entries are too many for a capacity: it is over 15/16 full.
-fn overfull(len: usize, capacity: usize) -> bool {
-    len * 16 > capacity * 15
-}
-
-/// Whether so few entries would do with a smaller capacity and still leave it room to grow: it is at most 57/64 full.
-fn fits_smaller(len: usize, smaller: usize) -> bool {
-    len * 64 <= smaller * 57
-}
-
-/// The list of chunks is made longer by this many at a time: rarely, so that few blocks are freed, and not by doubling.
-const CHUNK_LIST_STEP: usize = 8;
-
 #[derive(Default)]
 pub(super) struct Table {
     /// Behind the last one there may be empty ones, for the list to grow into.
-    chunks: Box<[Box<[Slot]>]>,
-    gaps: Gaps,
-    capacity: u32,
+    pub(super) chunks: Box<[Box<[Slot]>]>,
+    pub(super) gaps: Gaps,
+    pub(super) capacity: u32,
     len: u32,
 }
 
@@ -97,7 +85,7 @@ impl Table {
     }
 
     #[inline]
-    fn slot(&self, place: usize) -> &Slot {
+    pub(super) fn slot(&self, place: usize) -> &Slot {
         let (chunk, within) = locate(place);
         &self.chunks[chunk][within]
     }
@@ -122,7 +110,7 @@ impl Table {
 
     /// Moves an entry to a place that is a gap or its own.
     #[inline]
-    fn shift(&mut self, from: usize, to: usize) {
+    pub(super) fn shift(&mut self, from: usize, to: usize) {
         if from != to {
             let slot = self.take(from);
             self.put(to, slot);
@@ -130,7 +118,7 @@ impl Table {
     }
 
     #[inline]
-    fn home(&self, key: SlotKey) -> usize {
+    pub(super) fn home(&self, key: SlotKey) -> usize {
         ((u128::from(key.high()) * u128::from(self.capacity)) >> 64) as usize
     }
 
@@ -219,7 +207,7 @@ impl Table {
             return Some(std::mem::replace(self.slot_mut(place), slot));
         }
         if overfull(self.len() + 1, self.capacity()) {
-            self.grow();
+            self.grow_by(1);
             found = self.find(key);
         }
         let (Ok(place) | Err(place)) = found;
@@ -289,7 +277,7 @@ impl Table {
         self.take(gap);
         self.len -= 1;
         if fits_smaller(self.len(), self.capacity() - self.last_chunk_slots()) {
-            self.shrink();
+            self.shrink_by(1);
         }
         Some(removed)
     }
@@ -366,87 +354,6 @@ impl Table {
         let head = self.chunks.get(chunk).map_or(&[][..], |slots| &slots[within..]);
         let tail = self.chunks.get(chunk + 1..).unwrap_or_default();
         head.iter().chain(tail.iter().flat_map(|slots| slots.iter())).filter(|slot| !slot.is_empty())
-    }
-
-    /// Number of chunks: a capacity ends where a chunk does.
-    fn chunk_count(&self) -> usize {
-        locate(self.capacity()).0
-    }
-
-    /// Slots of the last chunk, 0 if there is none.
-    fn last_chunk_slots(&self) -> usize {
-        self.chunk_count().checked_sub(1).map_or(0, chunk_slots)
-    }
-
-    fn resize_chunk_list(&mut self, len: usize) {
-        let mut list = std::mem::take(&mut self.chunks).into_vec();
-        list.reserve_exact(len.saturating_sub(list.len()));
-        list.resize_with(len, Box::default);
-        self.chunks = list.into_boxed_slice();
-    }
-
-    fn add_chunk(&mut self) {
-        let count = self.chunk_count();
-        if count == self.chunks.len() {
-            self.resize_chunk_list(count + CHUNK_LIST_STEP);
-        }
-        let slots = chunk_slots(count);
-        self.chunks[count] = vec![Slot::EMPTY; slots].into_boxed_slice();
-        self.capacity += slots as u32;
-        self.gaps.resize(self.capacity());
-    }
-
-    /// The last chunk must hold no entry.
-    fn drop_chunk(&mut self) {
-        let Some(last) = self.chunk_count().checked_sub(1) else { return };
-        self.chunks[last] = Box::default();
-        self.capacity -= chunk_slots(last) as u32;
-        self.gaps.resize(self.capacity());
-        if self.chunks.len() - last >= 2 * CHUNK_LIST_STEP || last == 0 {
-            self.resize_chunk_list(last.next_multiple_of(CHUNK_LIST_STEP));
-        }
-    }
-
-    /// Brings the table into the processor's cache: reads that don't wait for one another, unlike those of the walk
-    /// that follows.
-    fn fetch(&self) {
-        let words = self.chunks.iter().flat_map(|slots| slots.iter().step_by(2)).map(Slot::first_word);
-        std::hint::black_box(words.fold(0, std::ops::BitXor::bitxor));
-    }
-
-    /// One more chunk. Homes move to the right, so entries do, the last first; one that lies right of its new home
-    /// stays, and so do all between them, which were behind one another before.
-    fn grow(&mut self) {
-        self.fetch();
-        let before = self.capacity();
-        self.add_chunk();
-        let mut next = self.capacity();
-        for from in (0..before).rev() {
-            let slot = self.slot(from);
-            if !slot.is_empty() {
-                let place = self.home(slot.key()).min(next - 1).max(from);
-                self.shift(from, place);
-                next = place;
-            }
-        }
-    }
-
-    /// One chunk less: [`Table::grow`] mirrored, except that what is left of an entry's way has to hold all after it.
-    fn shrink(&mut self) {
-        self.fetch();
-        let (before, len) = (self.capacity(), self.len());
-        self.capacity -= self.last_chunk_slots() as u32;
-        let (after, mut next, mut nth) = (self.capacity(), 0, 0);
-        for from in 0..before {
-            let slot = self.slot(from);
-            if !slot.is_empty() {
-                let place = self.home(slot.key()).max(next).min(from).min(after - len + nth);
-                self.shift(from, place);
-                (next, nth) = (place + 1, nth + 1);
-            }
-        }
-        self.capacity = before as u32;
-        self.drop_chunk();
     }
 
     /// Panics unless the table is sorted, counted and without a gap between an entry and its home.

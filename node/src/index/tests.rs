@@ -61,7 +61,9 @@ enum Step {
     After(u64),
     Retain(u32),
     InsertMany(u64, u64),
+    InsertRoomy(u64, u64),
     RemoveMany(u64, u64),
+    Fit,
     Restore,
 }
 
@@ -75,7 +77,9 @@ fn step() -> impl Strategy<Value = Step> {
         1 => number.clone().prop_map(Step::After),
         1 => (1..5_u32).prop_map(Step::Retain),
         1 => (number.clone(), 1..400_u64).prop_map(|(from, count)| Step::InsertMany(from, count)),
+        1 => (number.clone(), 1..400_u64).prop_map(|(from, count)| Step::InsertRoomy(from, count)),
         1 => (number, 1..400_u64).prop_map(|(from, count)| Step::RemoveMany(from, count)),
+        1 => Just(Step::Fit),
         1 => Just(Step::Restore),
     ]
 }
@@ -110,6 +114,12 @@ fn apply(step: &Step, spread: Spread, partition: &mut Partition, model: &mut BTr
                 assert_eq!(partition.insert(&digest(number), entry(7)), model.insert(digest(number), entry(7)));
             }
         }
+        Step::InsertRoomy(from, count) => {
+            for number in from..from + count {
+                assert_eq!(partition.insert_roomy(&digest(number), entry(9)), model.insert(digest(number), entry(9)));
+            }
+        }
+        Step::Fit => partition.fit(),
         Step::RemoveMany(from, count) => {
             for number in from..from + count {
                 assert_eq!(partition.remove(&digest(number)), model.remove(&digest(number)));
@@ -168,6 +178,26 @@ fn stays_sorted_and_full_through_growth_and_shrinking() {
     }
     assert!(partition.is_empty());
     assert_eq!(partition.table.capacity(), 0);
+}
+
+#[test]
+fn growth_in_large_steps_is_given_back() {
+    for count in [1, 300, 5_000, 20_000] {
+        let (mut roomy, mut plain) = (partition(), partition());
+        let is_full = |partition: &Partition, percent: usize| {
+            partition.len() < 512 || partition.len() * 100 >= partition.table.capacity() * percent
+        };
+        for number in 0..count {
+            roomy.insert_roomy(&digest(Spread::Even, number), entry(number as u32));
+            plain.insert(&digest(Spread::Even, number), entry(number as u32));
+            assert!(is_full(&roomy, 77), "{} of {}", roomy.len(), roomy.table.capacity());
+        }
+        roomy.table.check();
+        roomy.fit();
+        roomy.table.check();
+        assert!(is_full(&roomy, 82), "{} of {}", roomy.len(), roomy.table.capacity());
+        assert!(roomy.iter().eq(plain.iter()));
+    }
 }
 
 #[test]

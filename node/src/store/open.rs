@@ -99,6 +99,7 @@ impl Namespace {
             .map_err(|error| OpenError::Log { namespace: policy.name.clone(), reason: error.to_string() })?;
         let markers = replayer.logged_markers();
         let Replayer { index, sets, counts, .. } = replayer;
+        index.fit();
         let cache = RecordCache::new(if everything_resident(&policy) { 0 } else { policy.cache_bytes / 2 });
         let namespace = Arc::new(Namespace {
             id,

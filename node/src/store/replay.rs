@@ -1,14 +1,15 @@
 //! Replay: the index from a checkpoint and the log's entries, in log order, which is version order.
 
-use outcrop_flash::log::{CheckpointView, Replay};
+use outcrop_flash::log::{CheckpointView, REPLAY_RUN_MAX, Replay};
 use outcrop_flash::{Location, Lsn};
 use outcrop_wire::reader::Reader;
-use outcrop_wire::{PartitionId, StoredRecord};
+use outcrop_wire::stored::digest_of;
+use outcrop_wire::{Digest, PartitionId, StoredRecord};
 
 use super::checkpoint::{CHUNK_PARTITION, CHUNK_SETS};
 use super::marker::{LoggedMarker, MARKER_BYTE, Marker};
 use super::sets::SetTable;
-use crate::index::{Entry, Index, SetId};
+use crate::index::{Entry, Index, SetId, WARM_MAX};
 
 /// What a replay met beside good records.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -38,7 +39,11 @@ pub struct Replayer {
     sequences: Vec<u64>,
     /// The set of the record before: most records follow one of their own set.
     last_set: Option<(String, SetId)>,
+    /// Of one run of entries; kept, so that it allocates once.
+    digests: Vec<Digest>,
 }
+
+const _: () = assert!(REPLAY_RUN_MAX <= WARM_MAX, "a run is warmed whole");
 
 fn note_sequence(sequences: &mut Vec<u64>, location: Location, lsn: Lsn) {
     let place = location.segment().0 as usize;
@@ -60,6 +65,7 @@ impl Replayer {
             view: None,
             sequences: Vec::new(),
             last_set: None,
+            digests: Vec::with_capacity(REPLAY_RUN_MAX),
         }
     }
 
@@ -102,7 +108,7 @@ impl Replayer {
         let tombstone = header.is_tombstone() || expired;
         let expiry_secs = if expired { lsn.segment_sequence() as u32 + 1 } else { header.expiry_secs };
         let entry = Entry { set, location, tombstone, expiry_secs, generation: header.generation };
-        partition.insert(&header.digest, entry);
+        partition.insert_roomy(&header.digest, entry);
     }
 
     fn truncate(&mut self, marker: Marker, location: Location) {
@@ -184,6 +190,16 @@ impl Replay for Replayer {
 
     fn reset(&mut self) {
         *self = Replayer::new(self.now_secs);
+    }
+
+    fn entries(&mut self, run: &[(Location, Lsn, &[u8])]) {
+        // Half of a replay would be waiting for one slot of the index after the other.
+        self.digests.clear();
+        self.digests.extend(run.iter().filter_map(|(_, _, payload)| digest_of(payload)));
+        self.index.warm(&self.digests);
+        for (location, lsn, payload) in run {
+            self.entry(*location, *lsn, payload);
+        }
     }
 
     fn entry(&mut self, location: Location, lsn: Lsn, payload: &[u8]) {
