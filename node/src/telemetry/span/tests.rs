@@ -145,7 +145,10 @@ async fn notes_without_end_are_dropped_before_they_fill_the_memory() {
         span.child(child.end());
     }
     let dropped = metrics.counter(Counter::SpansDropped);
-    assert!((2_000..4_000).contains(&dropped) && dropped.is_multiple_of(2), "about 500 of 2,000 fit into 8 MiB: {dropped}");
+    assert!(
+        (2_000..4_000).contains(&dropped) && dropped.is_multiple_of(2),
+        "about 500 of 2,000 fit into 8 MiB: {dropped}"
+    );
 }
 
 #[tokio::test]
