@@ -7,12 +7,13 @@ use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use outcrop_node::udf::batch::{items, push};
-use outcrop_node::udf::{BatchSource, Call, Limits, SourceError};
-use outcrop_wire::archive::archive_value;
+use outcrop_node::udf::{BatchSource, Call, Limits, Prepared, SourceError};
+use outcrop_udf_build::{Options, build};
 use outcrop_wire::{Bins, StoredRecord, Value, peek};
+use tokio::runtime::Runtime;
 
+use crate::guest::Guest;
 use crate::guest::host::{Bench, key};
-use crate::guest::{AGGREGATE, Guest};
 
 #[path = "../tests/guest/mod.rs"]
 mod guest;
@@ -43,37 +44,16 @@ impl BatchSource for Same {
 
 /// Ten bins, about 1 KiB.
 fn bins(number: i64) -> Bins {
-    let text = "x".repeat(90);
-    (0..9).fold(Bins::new(), |bins, place| bins.with(format!("bin-{place}"), text.as_str())).with("amount", number)
+    let text = "x".repeat(95);
+    let texts = (0..7).fold(Bins::new(), |bins, place| bins.with(format!("bin-{place}"), text.as_str()));
+    texts.with("price", number as f64).with("stock", 3).with("visits", number)
 }
 
-/// Sums the bin `amount` with the accessors, 128 records a crossing.
-fn sum() -> Guest {
-    let archive = archive_value(&Value::Int(0)).expect("it is small");
-    let bytes: String = archive.iter().map(|byte| format!("\\{byte:02x}")).collect();
-    let body = r#"
-      (loop $more
-        (if (call $batch.next) (then
-          (call $record.bin-get-integer (i32.const 600) (i32.const 6) (i32.const 64))
-          (global.set $sum (i64.add (global.get $sum) (i64.load (i32.const 80))))
-          (br $more))))
-      (call $ok)"#;
-    Guest::new("sum", AGGREGATE)
-        .json()
-        .import(&["batch.next", "record.bin-get-integer"])
-        .item(&format!(
-            r#"(data (i32.const 600) "amount") (data (i32.const 800) "{bytes}") (global $sum (mut i64) (i64.const 0))"#
-        ))
-        .export("aggregate-accept", body)
-        .export(
-            "aggregate-state",
-            "(i64.store (i32.const 700) (global.get $sum)) (call $ok_bytes (i32.const 700) (i32.const 8))",
-        )
-        .export(
-            "aggregate-merge",
-            "(global.set $sum (i64.add (global.get $sum) (i64.load (local.get $ptr)))) (call $ok)",
-        )
-        .export("aggregate-finish", "(call $ok_bytes (i32.const 0) (i32.const 0))")
+/// The example module, built with the SDK: `visit` adds to a bin, `Revenue` sums the product of two.
+fn shop() -> Vec<u8> {
+    let project = concat!(env!("CARGO_MANIFEST_DIR"), "/../udfs/examples/shop");
+    let options = Options { offline: true, ..Options::new(project) };
+    build(&options, &mut |step| eprintln!("{step}")).expect("the example builds").component
 }
 
 fn functions(criterion: &mut Criterion) {
@@ -82,12 +62,18 @@ fn functions(criterion: &mut Criterion) {
     let trivial = runtime.block_on(bench.prepare(&Guest::record("(call $ok)")));
     let increment = r#"
       (call $record.bin-add (i32.const 600) (i32.const 6) (i64.const 1) (i32.const 64)) (call $ok)"#;
-    let increment = Guest::record(increment).import(&["record.bin-add"]).item(r#"(data (i32.const 600) "amount")"#);
+    let increment = Guest::record(increment).import(&["record.bin-add"]).item(r#"(data (i32.const 600) "visits")"#);
     let increment = runtime.block_on(bench.prepare(&increment));
+    let shop = runtime.block_on(bench.try_prepare(shop())).expect("the example is a module");
     bench.put(&key("a"), &bins(7));
-    let call = bench.call(&Value::Null);
     let mut group = criterion.benchmark_group("record");
-    for (name, module) in [("trivial", &trivial), ("increment", &increment)] {
+    for (name, module, function) in [
+        ("trivial, by hand", &trivial, "run"),
+        ("increment, by hand", &increment, "run"),
+        ("increment, with the SDK", &shop, "visit"),
+    ] {
+        let function = module.function(function).expect("it is there").0;
+        let call = Call { function, ..bench.call(&Value::Map(Vec::new())) };
         group.bench_function(name, |bencher| {
             bencher.iter_custom(|times| {
                 runtime.block_on(async {
@@ -102,43 +88,29 @@ fn functions(criterion: &mut Criterion) {
         });
     }
     group.finish();
-    aggregates(criterion, &runtime, &bench);
+    aggregates(criterion, &runtime, &bench, &shop);
 }
 
-fn aggregates(criterion: &mut Criterion, runtime: &tokio::runtime::Runtime, bench: &Bench) {
+fn aggregates(criterion: &mut Criterion, runtime: &Runtime, bench: &Bench, shop: &Prepared) {
     let mut batch = Vec::new();
     for number in 0..IN_BATCH {
         bench.put(&key(&format!("{number}")), &bins(number as i64));
         push(&mut batch, bench.subject(&key(&format!("{number}"))).stored.expect("it was written").as_ref());
     }
     let source = Same { batch: Arc::new(batch), left: BATCHES };
-    let module = runtime.block_on(bench.prepare(&sum()));
-    let call = Call { limits: Arc::new(Limits::QUERY), ..bench.call(&Value::Null) };
-    let mut group = criterion.benchmark_group("sum of a bin, a record");
+    let function = shop.function("Revenue").or_else(|| shop.function("revenue")).expect("it is there").0;
+    let call = Call { function, limits: Arc::new(Limits::QUERY), ..bench.call(&Value::Null) };
+    let mut group = criterion.benchmark_group("price times stock, summed");
     group.throughput(Throughput::Elements((IN_BATCH * BATCHES) as u64));
     group.sample_size(20).measurement_time(Duration::from_secs(3));
-    group.bench_function("native, one thread", |bencher| {
-        bencher.iter(|| {
-            let mut sum = 0;
-            let mut copy = Vec::new();
-            for _ in 0..BATCHES {
-                copy.clear();
-                copy.extend_from_slice(&source.batch);
-                for range in items(&copy) {
-                    let record = StoredRecord::parse(&copy[range.expect("its lengths fit")]).expect("a record");
-                    sum += peek::bin(record.archive, "amount").ok().flatten().and_then(|bin| bin.as_int()).unwrap_or(0);
-                }
-            }
-            black_box(sum)
-        });
-    });
+    group.bench_function("native, one thread", |bencher| bencher.iter(|| black_box(natively(&source))));
     for width in [1, 2] {
-        group.bench_function(format!("guest with accessors, {width} instances"), |bencher| {
+        group.bench_function(format!("with the SDK, {width} instances"), |bencher| {
             bencher.iter_custom(|times| {
                 let begun = Instant::now();
                 for _ in 0..times {
                     let part = Same { left: BATCHES / width, ..source.clone() };
-                    let running = module.aggregate(call.clone(), vec![part; width]);
+                    let running = shop.aggregate(call.clone(), vec![part; width]);
                     black_box(runtime.block_on(running).expect("it runs"));
                 }
                 begun.elapsed()
@@ -146,6 +118,26 @@ fn aggregates(criterion: &mut Criterion, runtime: &tokio::runtime::Runtime, benc
         });
     }
     group.finish();
+}
+
+/// The same loop in the node, over a copy of the batch like the guest's.
+fn natively(source: &Same) -> f64 {
+    let (mut sum, mut copy) = (0.0, Vec::new());
+    for _ in 0..source.left {
+        copy.clear();
+        copy.extend_from_slice(&source.batch);
+        for range in items(&copy) {
+            let record = StoredRecord::parse(&copy[range.expect("its lengths fit")]).expect("a record");
+            let bin = |name: &str| peek::bin(record.archive, name).ok().flatten();
+            let (price, stock) = (bin("price"), bin("stock"));
+            if let (Some(price), Some(stock)) =
+                (price.and_then(|bin| bin.as_number()), stock.and_then(|bin| bin.as_int()))
+            {
+                sum += price * stock as f64;
+            }
+        }
+    }
+    sum
 }
 
 criterion_group!(benches, functions);
