@@ -4,15 +4,18 @@ use crate::error::Error;
 use crate::guest::{RunningAggregate, RunningRows};
 use crate::record::Record;
 
+/// What begins an aggregate or a row query: archived arguments to one under way.
+type Start<T> = fn(&[u8]) -> Result<Box<T>, Error>;
+
 /// How a function is run. Made by the attributes.
 #[derive(Clone, Copy)]
 pub enum Run {
     /// A record function: the record and the archived arguments to the archived result.
     Record(fn(&mut Record, &[u8]) -> Result<Vec<u8>, Error>),
     /// An aggregate: archived arguments to one under way.
-    Aggregate(fn(&[u8]) -> Result<Box<dyn RunningAggregate>, Error>),
+    Aggregate(Start<dyn RunningAggregate>),
     /// A row function, likewise.
-    Rows(fn(&[u8]) -> Result<Box<dyn RunningRows>, Error>),
+    Rows(Start<dyn RunningRows>),
 }
 
 /// One function of a module. Made by the attributes.

@@ -26,7 +26,7 @@ pub enum Arguments {
     /// One by one.
     Each(Vec<Argument>),
     /// One that is given all that the caller sent.
-    Whole(Argument),
+    Whole(Box<Argument>),
 }
 
 /// Checks that the function can be one of a node's, and takes the record's parameter off; gives whether it is `&mut`.
@@ -90,7 +90,7 @@ pub fn take_arguments(function: &mut ItemFn) -> syn::Result<Arguments> {
     }
     match whole {
         None => Ok(Arguments::Each(each)),
-        Some((_, argument)) if each.is_empty() => Ok(Arguments::Whole(argument)),
+        Some((_, argument)) if each.is_empty() => Ok(Arguments::Whole(Box::new(argument))),
         Some((span, _)) => Err(syn::Error::new(span, "`#[arguments]` takes all: there can be no other argument")),
     }
 }
@@ -129,7 +129,7 @@ impl Arguments {
     pub fn list(&self) -> &[Argument] {
         match self {
             Arguments::Each(arguments) => arguments,
-            Arguments::Whole(argument) => std::slice::from_ref(argument),
+            Arguments::Whole(argument) => std::slice::from_ref(&**argument),
         }
     }
 
