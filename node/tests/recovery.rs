@@ -264,25 +264,27 @@ async fn tombstones_go_when_nothing_older_is_left() {
 /// got there, was skipped.
 #[tokio::test(start_paused = true)]
 async fn a_scan_gives_what_was_appended_to_the_segment_that_it_was_reading() {
+    use futures_util::future::join_all;
+    use outcrop_node::index::WARM_MAX;
     use outcrop_node::store::scan::{Progress, ScanFilter, Scanner};
     let rig = Rig::new(Settings::new().with(|policy| policy.defrag_live_percent = 0)).await;
-    for number in 0..20 {
-        rig.replace(key("s", number), &bins(0, 1_000), Ttl::Never).await.ok();
-    }
+    // More than a scan judges at once.
+    let (judged, all) = (WARM_MAX as i64, WARM_MAX as i64 + 20);
+    // At once: each sync takes a block of its own.
+    let (before, after) = (bins(0, 1_000), bins(1, 1_000));
+    join_all((0..all).map(|number| rig.replace(key("s", number), &before, Ttl::Never))).await;
     let filter = ScanFilter { set: Some("s".to_owned()), partition_first: 0, partition_last: 4_095 };
     let mut scanner = Scanner::new(rig.namespace().clone(), filter, None).expect("from the beginning");
     let mut piece = Piece { room: 1, records: Vec::new() };
     while scanner.advance(&mut piece).await.expect("all in memory") != Progress::Full {}
     // The rest moves behind the end that the scan knows, and the segment fills up.
-    for number in 0..20 {
-        rig.replace(key("s", number), &bins(1, 1_000), Ttl::Never).await.ok();
-    }
+    join_all((judged..all).map(|number| rig.replace(key("s", number), &after, Ttl::Never))).await;
     for number in 0..12 {
         rig.replace(key("ballast", number), &bins(2, 30_000), Ttl::Never).await.ok();
     }
     let segment = rig.namespace().log.segments()[0];
     assert!(segment.sealed, "it filled up");
-    for number in 0..20 {
+    for number in judged..all {
         let digest = key("s", number).digest();
         let entry = rig.namespace().index.read(digest.partition()).get(&digest).expect("it was written");
         assert_eq!(entry.location.segment(), segment.id, "behind the end that the scan knows");
@@ -290,8 +292,9 @@ async fn a_scan_gives_what_was_appended_to_the_segment_that_it_was_reading() {
     piece.room = usize::MAX;
     while scanner.advance(&mut piece).await.expect("all in memory") != Progress::End {}
     let mut found: Vec<_> = piece.records.iter().map(|stored| support::request::got(stored, true)).collect();
-    found.retain(|record| record.bins == bins(1, 1_000));
-    assert_eq!(found.len(), 20, "each was there all the while");
+    assert_eq!(found.len(), all as usize, "each was there all the while");
+    found.retain(|record| record.bins == after);
+    assert_eq!(found.len(), 20, "those that moved before they were judged");
 }
 
 /// A record read from the device is cached although it was overwritten while the read was under way: its place will be
