@@ -208,7 +208,8 @@ fn others(case: &Value) -> Result<Vec<(String, UserKey, Value)>, String> {
 pub fn same(expected: &Value, actual: &Value) -> bool {
     match (expected, actual) {
         (Value::Int(int), Value::Float(float)) | (Value::Float(float), Value::Int(int)) => {
-            *int as f64 == *float && (*int as f64) as i64 == *int
+            // 2^63 is no 64-bit integer, though the cast would make the greatest one of it.
+            *float < i64::MAX as f64 && *int as f64 == *float && *float as i64 == *int
         }
         (Value::List(a), Value::List(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b)),
         (Value::Map(a), Value::Map(b)) => {
