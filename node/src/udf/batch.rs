@@ -72,6 +72,9 @@ pub struct Malformed {
     pub at: usize,
 }
 
+/// A record within a batch: the whole batch, and where the record lies in it.
+pub type InBatch = (Arc<Vec<u8>>, Range<usize>);
+
 /// The batch at hand.
 #[derive(Debug)]
 pub struct Batch {
@@ -88,7 +91,7 @@ impl Batch {
     }
 
     /// The next record; `None` at the end.
-    pub fn advance(&mut self) -> Result<Option<(Arc<Vec<u8>>, Range<usize>)>, Failed> {
+    pub fn advance(&mut self) -> Result<Option<InBatch>, Failed> {
         if self.next >= self.bytes.len() {
             return Ok(None);
         }
