@@ -80,7 +80,8 @@ async fn what_cannot_be_called_is_not_sent() {
     assert!(matches!(damaged, ClientError::Archive(_)), "{damaged}");
     let elsewhere = Target::keys("test", [Key::new("other", "products", 1)]);
     assert!(client.aggregate::<()>(&elsewhere, "test.echo", &()).await.is_err());
-    let backwards = Target::set("test", "products").partitions(9..=8);
+    let (first, last) = (9, 8);
+    let backwards = Target::set("test", "products").partitions(first..=last);
     assert!(client.aggregate::<()>(&backwards, "test.echo", &()).await.is_err());
     assert_eq!(node.taken(Verb::Call) + node.taken(Verb::Aggregate), 0);
 }

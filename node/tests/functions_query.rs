@@ -192,7 +192,7 @@ async fn rows_come_in_order_with_the_marks_of_their_batches() {
         (rows, marks)
     };
     let (trace, (rows, marks)) = tokio::join!(running, taking);
-    assert_eq!(rows, (0..100).step_by(2).map(|number| Value::Int(number)).collect::<Vec<_>>());
+    assert_eq!(rows, (0..100).step_by(2).map(Value::Int).collect::<Vec<_>>());
     assert_eq!(marks, (0..15).collect::<Vec<_>>());
     assert_eq!(trace.expect("it runs").usage.records, 100);
 }

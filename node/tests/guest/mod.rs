@@ -187,14 +187,15 @@ impl Guest {
                 .find(|(interface, function, _)| format!("{interface}.{function}") == *name)
                 .unwrap_or_else(|| panic!("{name} is no import"));
             writeln!(text, r#"  (import "outcrop:udf/{interface}@1.0.0" "{function}" (func ${name} {signature}))"#)
-                .unwrap();
+                .expect("a string takes anything");
         }
         text.push_str("  (memory (export \"memory\") 2)\n");
         text.push_str(LIBRARY);
         text.push_str(&self.description());
         for (name, signature, default) in EXPORTS {
             let body = self.exports.get(name).map_or(default, String::as_str);
-            writeln!(text, r#"  (func ${name} (export "{EXPORTED}#{name}") {signature} {body})"#).unwrap();
+            writeln!(text, r#"  (func ${name} (export "{EXPORTED}#{name}") {signature} {body})"#)
+                .expect("a string takes anything");
         }
         text.push_str(&self.items);
         text.push_str(")\n");

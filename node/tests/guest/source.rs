@@ -9,10 +9,13 @@ use outcrop_wire::{Bins, Code};
 
 use super::host::{Bench, key};
 
+/// Numbered batches that are left.
+pub type Remaining = Arc<Mutex<VecDeque<(usize, Vec<u8>)>>>;
+
 /// Batches that several sources take from. The mark is the batch's number.
 #[derive(Clone, Default)]
 pub struct Batches {
-    pub remaining: Arc<Mutex<VecDeque<(usize, Vec<u8>)>>>,
+    pub remaining: Remaining,
     /// At the end: an error instead.
     pub fails: bool,
     /// Never an end: the last batch again and again.
@@ -41,7 +44,7 @@ impl Batches {
     }
 
     pub fn left(&self) -> usize {
-        self.remaining.lock().unwrap().len()
+        self.remaining.lock().expect("nobody panics with it").len()
     }
 }
 
@@ -49,7 +52,7 @@ impl BatchSource for Batches {
     type Mark = usize;
 
     async fn next(&mut self, out: &mut Vec<u8>) -> Result<Option<usize>, SourceError> {
-        let mut left = self.remaining.lock().unwrap();
+        let mut left = self.remaining.lock().expect("nobody panics with it");
         if self.endless && left.len() == 1 {
             let (number, batch) = left[0].clone();
             out.extend_from_slice(&batch);
