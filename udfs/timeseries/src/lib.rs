@@ -54,7 +54,7 @@ pub struct AppendArgs {
 
 /// Tells a series' span, policies and blocks, and adds blocks to it; a series that isn't there is made.
 #[record_fn]
-pub fn register(record: &mut Record, series: Register) -> Result<Series> {
+pub fn register(record: &mut Record, #[arguments] series: Register) -> Result<Series> {
     ensure!(series.span_ms >= 1_000, "a block spans at least 1,000 ms, not {}", series.span_ms);
     let mut known = match read_series(record)? {
         Some(known) => {
@@ -86,7 +86,7 @@ pub fn describe(record: &Record) -> Result<Option<Series>> {
 
 /// Adds points to a block, in any order.
 #[record_fn]
-pub fn append(record: &mut Record, append: AppendArgs) -> Result<Appended> {
+pub fn append(record: &mut Record, #[arguments] append: AppendArgs) -> Result<Appended> {
     let AppendArgs { block: number, span_ms, points, duplicates, retention_secs } = append;
     ensure!(span_ms >= 1_000, "a block spans at least 1,000 ms, not {span_ms}");
     let points = points_of(&points)?;
