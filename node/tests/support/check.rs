@@ -17,6 +17,7 @@ impl Rig {
     /// No await in here: on a runtime of one thread nothing moves meanwhile.
     fn check_counts(&self) {
         let namespace = self.namespace();
+        let before = namespace.tombstones();
         let mut by_set: HashMap<String, (u64, u64)> = HashMap::new();
         let (mut entry_bytes, mut tombstones) = (0, 0);
         for id in PartitionId::all() {
@@ -33,7 +34,11 @@ impl Rig {
                 }
             }
         }
-        assert_eq!(namespace.tombstones(), tombstones, "tombstones");
+        if namespace.tombstones() != before {
+            // On a runtime of several threads tombstones go meanwhile; there are ever fewer of them.
+            return self.check_counts();
+        }
+        assert_eq!(before, tombstones, "tombstones");
         for set in namespace.sets.counts() {
             let counted = by_set.remove(&set.name).unwrap_or_default();
             assert_eq!((set.records, set.bytes), counted, "set {:?}", set.name);
