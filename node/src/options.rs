@@ -94,6 +94,8 @@ pub struct LimitOptions {
     pub mtu_max: u16,
     /// Connections of the admin port.
     pub admin_connections_max: u32,
+    /// How long a worker looks for the next frame of a busy lane before it sleeps; zero: it sleeps at once.
+    pub busy_poll: Duration,
 }
 
 impl Default for LimitOptions {
@@ -117,6 +119,7 @@ impl Default for LimitOptions {
             socket_buffer_bytes: 4 << 20,
             mtu_max: 6_000,
             admin_connections_max: 32,
+            busy_poll: Duration::from_micros(50),
         }
     }
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use outcrop_node::options::LimitOptions;
+use outcrop_node::server::busy_poll::PollPlace;
 use outcrop_node::server::connection;
 use outcrop_node::server::frames::Frames;
 use outcrop_node::server::io::{Receive, Transmit, receive_exactly};
@@ -64,6 +65,7 @@ impl Caller {
             tracer: Arc::new(Tracing::off().worker(0)),
             limits: Arc::new(limits),
             clock: rig.clock.clone(),
+            poll_place: PollPlace::default(),
             peer: ([192, 0, 2, 1], 7_420).into(),
         };
         let serving = tokio::spawn(connection::serve(Arc::new(session), theirs, 42));

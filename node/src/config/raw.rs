@@ -184,6 +184,7 @@ section!(RawLimits {
     socket_buffer: Size<{ 64 << 10 }, { 256 << 20 }>,
     mtu_max: Ranged<1_200, { MTU_CEILING as u64 }>,
     admin_connections_max: Ranged<1, 4_096>,
+    busy_poll_us: Ranged<0, 1_000>,
 });
 section!(RawTelemetry { otlp: String, sample_percent: Percent, log: String, log_format: RawLogFormat });
 section!(RawNamespace {

@@ -95,6 +95,7 @@ fn render_limits(limits: &LimitOptions, out: &mut Lines) {
     out.size("socket_buffer", limits.socket_buffer_bytes.into());
     out.set("mtu_max", limits.mtu_max);
     out.set("admin_connections_max", limits.admin_connections_max);
+    out.set("busy_poll_us", limits.busy_poll.as_micros());
 }
 
 fn render_telemetry(telemetry: &TelemetryOptions, out: &mut Lines) {

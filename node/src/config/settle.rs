@@ -106,6 +106,7 @@ fn settle_limits(raw: &RawLimits) -> Result<LimitOptions, ConfigError> {
         socket_buffer_bytes: raw.socket_buffer.map_or(base.socket_buffer_bytes, |n| n.0 as u32),
         mtu_max: raw.mtu_max.map_or(base.mtu_max, |n| n.0 as u16),
         admin_connections_max: raw.admin_connections_max.map_or(base.admin_connections_max, |n| n.0 as u32),
+        busy_poll: raw.busy_poll_us.map_or(base.busy_poll, |us| Duration::from_micros(us.0)),
     };
     if limits.connection_window_bytes_min > limits.connection_window_bytes_max {
         let (min, max) = (limits.connection_window_bytes_min, limits.connection_window_bytes_max);

@@ -14,8 +14,9 @@ use outcrop_wire::limits::{LANE_FRAME_BYTES_MAX, LANE_INFLIGHT_MAX, LANE_VALUE_B
 use outcrop_wire::{Digest, RequestHeader, Verb};
 use tokio::time::Instant;
 
+use super::busy_poll::BusyPoll;
 use super::frames::Frames;
-use super::io::{Connection, Receive, Transmit};
+use super::io::{Connection, Receive, StreamClosed, Transmit};
 use super::large::LargeReplies;
 use super::session::Session;
 use super::waiting::{Held, Waiting};
@@ -58,6 +59,7 @@ struct Lane<C> {
     warmth: Warmth,
     /// Length at which replies are handed over.
     write_bytes: usize,
+    busy_poll: BusyPoll,
 }
 
 impl<C> Drop for Lane<C> {
@@ -77,8 +79,9 @@ pub async fn serve(
     let waiting = Waiting::new(session.context.clone());
     let out = Vec::with_capacity(WRITE_BYTES);
     let (under_way, run, warmth) = (FuturesUnordered::new(), Vec::with_capacity(RUN_MAX), Warmth::default());
-    let mut lane =
-        Lane { session, large, under_way, waiting, out, told: 0, run, warmth, write_bytes: FIRST_WRITE_BYTES };
+    let busy_poll = BusyPoll::new(session.poll_place.clone(), session.limits.busy_poll);
+    let write_bytes = FIRST_WRITE_BYTES;
+    let mut lane = Lane { session, large, under_way, waiting, out, told: 0, run, warmth, write_bytes, busy_poll };
     let mut open = true;
     while open || lane.busy() {
         if open {
@@ -215,16 +218,17 @@ impl<C: Connection> Lane<C> {
         let deadline = self.waiting.next_deadline();
         let mut finished = None;
         let mut still_open = open;
+        // What is under way wakes the lane by other ways than a frame.
+        let idle_since = (room && self.in_flight() == 0).then(Instant::now);
+        if idle_since.is_some()
+            && self.busy_poll.is_worth_it()
+            && let Some(more) = self.busy_poll.look(|| frames.more().now_or_never()).await
+        {
+            return self.came(frames, more, idle_since);
+        }
         tokio::select! {
             biased;
-            more = frames.more(), if room => {
-                still_open = more.map_err(|error| error.to_string())?;
-                if !still_open
-                    && let Err(error) = frames.finish()
-                {
-                    self.session.protocol_error(&error.to_string());
-                }
-            }
+            more = frames.more(), if room => still_open = self.came(frames, more, idle_since)?,
             under = self.under_way.next(), if !self.under_way.is_empty() => finished = under,
             () = self.waiting.changed(), if !self.waiting.is_empty() => {}
             () = tokio::time::sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {}
@@ -234,6 +238,23 @@ impl<C: Connection> Lane<C> {
             self.finish(under);
         }
         Ok(still_open)
+    }
+
+    /// More of the stream has come, or its end; whether the lane is still open.
+    fn came<R: Receive>(
+        &mut self,
+        frames: &Frames<R>,
+        more: Result<bool, StreamClosed>,
+        idle_since: Option<Instant>,
+    ) -> Result<bool, String> {
+        if let Some(since) = idle_since {
+            self.busy_poll.note(since.elapsed());
+        }
+        let open = more.map_err(|error| error.to_string())?;
+        if !open && let Err(error) = frames.finish() {
+            self.session.protocol_error(&error.to_string());
+        }
+        Ok(open)
     }
 
     /// Takes everything else that is ready, so that it leaves in the same write.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use super::busy_poll::PollPlace;
 use super::connection;
 use super::io::CloseCode;
 use super::session::Session;
@@ -59,20 +60,30 @@ impl Drop for Counted {
 /// Takes connections in until the node closes.
 pub async fn serve(shared: Arc<Shared>, endpoint: quinn::Endpoint, metrics: WorkerMetrics, tracer: Arc<WorkerTracer>) {
     let mut closing = shared.closing.clone();
+    let share = WorkerShare { metrics, tracer, poll_place: PollPlace::default() };
     loop {
         let incoming = tokio::select! {
             incoming = endpoint.accept() => incoming,
             _ = closing.wait_for(|closing| *closing) => None,
         };
         let Some(incoming) = incoming else { break };
-        admit(&shared, incoming, &metrics, &tracer);
+        admit(&shared, incoming, &share);
     }
     endpoint.close(CloseCode::Draining.code(), b"the node is shutting down");
     endpoint.wait_idle().await;
 }
 
+/// What a worker gives each of its connections.
+#[derive(Clone)]
+struct WorkerShare {
+    metrics: WorkerMetrics,
+    tracer: Arc<WorkerTracer>,
+    poll_place: PollPlace,
+}
+
 /// Refuses, asks for proof of address, or takes a connection in.
-fn admit(shared: &Arc<Shared>, incoming: quinn::Incoming, metrics: &WorkerMetrics, tracer: &Arc<WorkerTracer>) {
+fn admit(shared: &Arc<Shared>, incoming: quinn::Incoming, share: &WorkerShare) {
+    let metrics = &share.metrics;
     let handshakes = shared.handshakes.load(Ordering::Acquire);
     let full = shared.connections.load(Ordering::Acquire) + handshakes >= shared.limits.connections_max as usize;
     if full || handshakes >= shared.limits.handshakes_max as usize || shared.context.is_draining() {
@@ -90,16 +101,16 @@ fn admit(shared: &Arc<Shared>, incoming: quinn::Incoming, metrics: &WorkerMetric
         return;
     }
     let handshake = Counted::new(shared, |shared| &shared.handshakes);
-    let (shared, metrics, tracer) = (shared.clone(), metrics.clone(), tracer.clone());
+    let (shared, share) = (shared.clone(), share.clone());
     tokio::spawn(async move {
         let peer = incoming.remote_address();
         match shake_hands(incoming).await {
             Ok(connection) => {
                 drop(handshake);
-                serve_connection(shared, connection, peer, metrics, tracer).await;
+                serve_connection(shared, connection, peer, share).await;
             }
             Err(error) => {
-                metrics.count(Counter::HandshakesFailed);
+                share.metrics.count(Counter::HandshakesFailed);
                 tracing::debug!(%peer, error, "a handshake failed");
             }
         }
@@ -114,13 +125,8 @@ async fn shake_hands(incoming: quinn::Incoming) -> Result<quinn::Connection, Str
     }
 }
 
-async fn serve_connection(
-    shared: Arc<Shared>,
-    connection: quinn::Connection,
-    peer: SocketAddr,
-    metrics: WorkerMetrics,
-    tracer: Arc<WorkerTracer>,
-) {
+async fn serve_connection(shared: Arc<Shared>, connection: quinn::Connection, peer: SocketAddr, share: WorkerShare) {
+    let WorkerShare { metrics, tracer, poll_place } = share;
     let _connected = Counted::new(&shared, |shared| &shared.connections);
     let _gauge = metrics.hold(Gauge::Connections, 1);
     metrics.count(Counter::ConnectionsAccepted);
@@ -132,6 +138,7 @@ async fn serve_connection(
         tracer,
         limits: shared.limits.clone(),
         clock: shared.clock.clone(),
+        poll_place,
         peer,
     };
     connection::serve(Arc::new(session), connection.clone(), shared.node_id).await;

@@ -4,6 +4,7 @@
 //! packets reach. A request goes from a stream to its reply without changing thread.
 
 pub mod admin;
+pub mod busy_poll;
 pub mod connection;
 pub mod frames;
 pub mod io;

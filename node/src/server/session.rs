@@ -8,6 +8,7 @@ use outcrop_wire::request::{carries_trace, decode_request, peek_header, peek_key
 use outcrop_wire::{Code, RequestBody, Verb};
 use tokio::time::Instant;
 
+use super::busy_poll::PollPlace;
 use crate::command::Context;
 use crate::options::LimitOptions;
 use crate::telemetry::metrics::Counter;
@@ -27,6 +28,8 @@ pub struct Session {
     pub limits: Arc<LimitOptions>,
     /// The wall clock.
     pub clock: Arc<dyn Clock>,
+    /// This worker's place to look for frames from.
+    pub poll_place: PollPlace,
     /// Who is at the other end, for logs.
     pub peer: std::net::SocketAddr,
 }

@@ -17,7 +17,7 @@ use super::cache::RecordCache;
 use super::checkpoint::Snapshot;
 use super::namespace::{Counters, Namespace};
 use super::policy::{Commit, Engine, Policy, Values};
-use super::replay::{ReplayCounts, Replayer};
+use super::replay::{ReplayCounts, Replayed, Replayer};
 use super::scan::ledger::Scans;
 use crate::world::Clock;
 
@@ -97,9 +97,7 @@ impl Namespace {
         let (log, report) = Log::open(device, options, &mut replayer)
             .await
             .map_err(|error| OpenError::Log { namespace: policy.name.clone(), reason: error.to_string() })?;
-        let markers = replayer.logged_markers();
-        let Replayer { index, sets, counts, .. } = replayer;
-        index.fit();
+        let Replayed { index, sets, markers, counts } = replayer.finish();
         let cache = RecordCache::new(if everything_resident(&policy) { 0 } else { policy.cache_bytes / 2 });
         let namespace = Arc::new(Namespace {
             id,

@@ -40,7 +40,7 @@ pub use error::{AppendError, CheckpointError, OpenError, Poisoned, ReadError, Se
 pub use options::{DATA_START, LogOptions, Room, SEGMENT_BYTES_MIN, SEGMENTS_OFFSET, SyncPolicy};
 pub use read::Entry;
 pub use reader::{Batch, SegmentReader};
-pub use recover::{CheckpointOutcome, CheckpointView, Damage, OpenReport, REPLAY_RUN_MAX, Replay};
+pub use recover::{CheckpointOutcome, CheckpointView, Damage, OpenReport, Replay};
 pub use shared::Durable;
 pub use stats::{LogStats, SegmentView, SyncLatency};
 pub use table::SegmentState;

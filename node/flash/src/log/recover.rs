@@ -25,9 +25,6 @@ const SEQUENCES_SKIPPED: u64 = 1_024;
 /// Damaged places that a report names one by one; the totals count all.
 const DAMAGE_NAMED_MAX: usize = 1_024;
 
-/// Entries that are handed to the owner at once, at most.
-pub const REPLAY_RUN_MAX: usize = 64;
-
 /// Takes what recovery finds, in order. Implemented by the store.
 pub trait Replay: Send {
     /// Comes before the chunks of a checkpoint: which of the locations in them still hold. The others are superseded by
@@ -39,12 +36,6 @@ pub trait Replay: Send {
     fn reset(&mut self);
     /// Every intact entry behind the checkpoint, in log order (rising numbers).
     fn entry(&mut self, location: Location, lsn: Lsn, payload: &[u8]);
-    /// Some entries that follow one another, as [`Replay::entry`] would get them: for an owner that works faster on many.
-    fn entries(&mut self, run: &[(Location, Lsn, &[u8])]) {
-        for (location, lsn, payload) in run {
-            self.entry(*location, *lsn, payload);
-        }
-    }
     /// Called now and then.
     fn progress(&mut self, _done_bytes: u64, _total_bytes: u64) {}
 }
@@ -429,15 +420,9 @@ async fn replay_from(
     while let Some(window) = reader.next().await {
         let window = window?;
         report.replayed_bytes += window.bytes as u64;
-        for batch in &window.batches {
-            let mut entries = batch.iter();
-            let mut run: Vec<_> = entries.by_ref().take(REPLAY_RUN_MAX).collect();
-            while !run.is_empty() {
-                report.entries += run.len() as u64;
-                replay.entries(&run);
-                run.clear();
-                run.extend(entries.by_ref().take(REPLAY_RUN_MAX));
-            }
+        for (location, lsn, payload) in window.batches.iter().flat_map(|batch| batch.iter()) {
+            report.entries += 1;
+            replay.entry(location, lsn, payload);
         }
         let segment = reader.metas()[window.index].id;
         for range in window.damage {

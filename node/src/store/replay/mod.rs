@@ -1,15 +1,17 @@
 //! Replay: the index from a checkpoint and the log's entries, in log order, which is version order.
 
-use outcrop_flash::log::{CheckpointView, REPLAY_RUN_MAX, Replay};
+mod gather;
+
+use outcrop_flash::log::{CheckpointView, Replay};
 use outcrop_flash::{Location, Lsn};
 use outcrop_wire::reader::Reader;
-use outcrop_wire::stored::digest_of;
-use outcrop_wire::{Digest, PartitionId, StoredRecord};
+use outcrop_wire::{PartitionId, StoredRecord};
 
+use self::gather::Gatherer;
 use super::checkpoint::{CHUNK_PARTITION, CHUNK_SETS};
 use super::marker::{LoggedMarker, MARKER_BYTE, Marker};
 use super::sets::SetTable;
-use crate::index::{Entry, Index, SetId, WARM_MAX};
+use crate::index::{Entry, Index, SetId};
 
 /// What a replay met beside good records.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -22,16 +24,28 @@ pub struct ReplayCounts {
     pub first_unreadable: Option<String>,
 }
 
+/// What a whole replay comes to.
+pub struct Replayed {
+    /// The index.
+    pub index: Index,
+    /// The sets.
+    pub sets: SetTable,
+    /// The truncations whose entries are still in the log.
+    pub markers: Vec<LoggedMarker>,
+    /// What was met.
+    pub counts: ReplayCounts,
+}
+
 /// Builds an index while the log opens.
 pub struct Replayer {
-    /// The index so far.
-    pub index: Index,
+    /// The index so far, without what is still gathered.
+    index: Index,
     /// The sets so far.
-    pub sets: SetTable,
+    sets: SetTable,
     /// Truncations whose older records may still be on the device; without a place until the replay meets the entry.
     markers: Vec<(Marker, Option<Location>)>,
     /// What was met.
-    pub counts: ReplayCounts,
+    counts: ReplayCounts,
     now_secs: u32,
     /// Which places of the checkpoint still hold.
     view: Option<CheckpointView>,
@@ -39,11 +53,9 @@ pub struct Replayer {
     sequences: Vec<u64>,
     /// The set of the record before: most records follow one of their own set.
     last_set: Option<(String, SetId)>,
-    /// Of one run of entries; kept, so that it allocates once.
-    digests: Vec<Digest>,
+    /// Changes that aren't in the index yet.
+    gatherer: Gatherer,
 }
-
-const _: () = assert!(REPLAY_RUN_MAX <= WARM_MAX, "a run is warmed whole");
 
 fn note_sequence(sequences: &mut Vec<u64>, location: Location, lsn: Lsn) {
     let place = location.segment().0 as usize;
@@ -65,14 +77,17 @@ impl Replayer {
             view: None,
             sequences: Vec::new(),
             last_set: None,
-            digests: Vec::with_capacity(REPLAY_RUN_MAX),
+            gatherer: Gatherer::new(),
         }
     }
 
-    /// The truncations whose entries are still in the log.
-    pub fn logged_markers(&mut self) -> Vec<LoggedMarker> {
-        let markers = std::mem::take(&mut self.markers).into_iter();
-        markers.filter_map(|(marker, location)| Some(LoggedMarker { marker, location: location? })).collect()
+    /// What the replay built, when the log is open.
+    pub fn finish(mut self) -> Replayed {
+        self.gatherer.settle(&self.index);
+        self.index.fit();
+        let markers = self.markers.into_iter();
+        let markers = markers.filter_map(|(marker, location)| Some(LoggedMarker { marker, location: location? }));
+        Replayed { index: self.index, sets: self.sets, markers: markers.collect(), counts: self.counts }
     }
 
     fn unreadable(&mut self, location: Location, why: &str) {
@@ -96,19 +111,14 @@ impl Replayer {
         let Some(set) = self.set_of(record.key.set) else {
             return self.unreadable(location, "the namespace has too many sets");
         };
-        let mut partition = self.index.write(header.digest.partition());
-        partition.sequence = partition.sequence.max(header.sequence);
         let expired = !header.is_tombstone() && header.expiry_secs != 0 && header.expiry_secs <= self.now_secs;
-        if expired && header.generation == 1 {
-            // The first version of its key: nothing older can come back, so nothing has to remember it.
-            partition.remove(&header.digest);
-            return;
-        }
+        // The first version of its key: nothing older can come back, so nothing has to remember it.
+        let gone = expired && header.generation == 1;
         // An expired record of a later generation hides older ones, as a tombstone does.
         let tombstone = header.is_tombstone() || expired;
         let expiry_secs = if expired { lsn.segment_sequence() as u32 + 1 } else { header.expiry_secs };
         let entry = Entry { set, location, tombstone, expiry_secs, generation: header.generation };
-        partition.insert_roomy(&header.digest, entry);
+        self.gatherer.change(&self.index, &header.digest, header.sequence, (!gone).then_some(entry));
     }
 
     fn truncate(&mut self, marker: Marker, location: Location) {
@@ -118,6 +128,7 @@ impl Replayer {
             return;
         }
         let Some(set) = self.set_of(&marker.set) else { return };
+        self.gatherer.settle(&self.index);
         let sequences = &self.sequences;
         let logged = |location: Location| {
             let sequence = sequences.get(location.segment().0 as usize).copied().unwrap_or(0);
@@ -190,16 +201,6 @@ impl Replay for Replayer {
 
     fn reset(&mut self) {
         *self = Replayer::new(self.now_secs);
-    }
-
-    fn entries(&mut self, run: &[(Location, Lsn, &[u8])]) {
-        // Half of a replay would be waiting for one slot of the index after the other.
-        self.digests.clear();
-        self.digests.extend(run.iter().filter_map(|(_, _, payload)| digest_of(payload)));
-        self.index.warm(&self.digests);
-        for (location, lsn, payload) in run {
-            self.entry(*location, *lsn, payload);
-        }
     }
 
     fn entry(&mut self, location: Location, lsn: Lsn, payload: &[u8]) {
