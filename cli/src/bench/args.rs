@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use outcrop_wire::FunctionPath;
+use outcrop_wire::archive::archive_value;
 use outcrop_wire::limits::{BATCH_MAX, BINS_MAX, LANE_INFLIGHT_MAX, LANE_VALUE_BYTES_MAX};
 use thiserror::Error;
 
@@ -9,8 +11,9 @@ use super::embedded::{CommitArg, EngineArg, ValuesArg};
 use super::keys::{Distribution, ZIPFIAN_THETA};
 use super::mix::{Mix, MixError, Shares, Workload};
 use super::pace::Arrivals;
-use super::plan::{KeyType, Pacing, Plan, Work, parse_count, parse_time, range};
+use super::plan::{Call, KeyType, Pacing, Plan, Work, parse_count, parse_time, range};
 use super::sizes::{SizeError, Sizes};
+use crate::udf::arguments::parse_arguments;
 
 const CONNECTIONS_MAX: u32 = 10_000;
 const THREADS_MAX: u32 = 256;
@@ -42,11 +45,14 @@ pub enum ArgsError {
     #[error("{0:?} is no time: write 30s, 500ms, 2m or 1h")]
     Time(String),
     /// Several workloads at once.
-    #[error("--workload names a whole mix: leave --read, --update, --insert, --scan and --rmw out")]
+    #[error("--workload names a whole mix: leave --read, --update, --insert, --scan, --rmw and --call out")]
     TwoMixes,
     /// Namespace or set can't be.
     #[error(transparent)]
     Name(#[from] outcrop_wire::KeyError),
+    /// A function that can't be called, or calls without one.
+    #[error("{0}")]
+    Call(String),
     /// Options of an embedded node without one.
     #[error(
         "--data, --values, --commit, --size, --cache, --defrag-rate, --workers and --engine describe the node of --embedded"
@@ -135,6 +141,15 @@ pub struct BenchArgs {
     /// Share of read-modify-writes
     #[arg(long, value_name = "SHARE")]
     pub rmw: Option<f64>,
+    /// Share of calls of --function
+    #[arg(long, value_name = "SHARE")]
+    pub call: Option<f64>,
+    /// The function to call on records: MODULE.FUNCTION; its arguments as JSON follow with --arguments
+    #[arg(long, value_name = "MODULE.FUNCTION")]
+    pub function: Option<String>,
+    /// Arguments of --function
+    #[arg(long, value_name = "JSON", requires = "function")]
+    pub arguments: Option<String>,
     /// Reads go in batches of so many
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub batch: u32,
@@ -220,6 +235,7 @@ Examples:
   outcrop bench --skip-load --workload b --rate 200k        open loop: a stall shows in p99
   outcrop bench --skip-load --read 1 --batch 100            batches of 100 reads
   outcrop bench --skip-load --scan-all 3 --output json      three full scans
+  outcrop bench --bins 10 --call 1 --function shop.visit    calls of a function that is deployed
 Exit codes: 0 measured, 3 measured but the load is incomplete or values were wrong, others as for every command.";
 
 fn within(option: &'static str, value: u32, min: u32, max: u32) -> Result<u32, ArgsError> {
@@ -273,6 +289,7 @@ impl BenchArgs {
             work,
             shares,
             batch,
+            call: self.call_of(shares)?,
             scan_records: within("scan-records", self.scan_records, 1, 1_000_000)?,
             distribution,
             theta: self.theta,
@@ -297,7 +314,7 @@ impl BenchArgs {
     }
 
     fn shares(&self) -> Result<(Shares, Distribution), ArgsError> {
-        let own = [self.read, self.update, self.insert, self.scan, self.rmw];
+        let own = [self.read, self.update, self.insert, self.scan, self.rmw, self.call];
         let (shares, usual) = match self.workload {
             Some(_) if own.iter().any(Option::is_some) => return Err(ArgsError::TwoMixes),
             Some(workload) => workload.shares(),
@@ -305,11 +322,29 @@ impl BenchArgs {
                 (Shares { read: 100.0, ..Shares::default() }, Distribution::Uniform)
             }
             None => {
-                let [read, update, insert, scan, rmw] = own.map(|share| share.unwrap_or(0.0));
-                (Shares { read, update, insert, scan, rmw }, Distribution::Uniform)
+                let [read, update, insert, scan, rmw, call] = own.map(|share| share.unwrap_or(0.0));
+                (Shares { read, update, insert, scan, rmw, call }, Distribution::Uniform)
             }
         };
         Ok((shares, self.distribution.unwrap_or(usual)))
+    }
+
+    /// What calls call; a function without a share of calls, or the other way round, is a slip.
+    fn call_of(&self, shares: Shares) -> Result<Option<Call>, ArgsError> {
+        let wrong = |message: String| ArgsError::Call(message);
+        let Some(function) = &self.function else {
+            return match shares.call > 0.0 {
+                true => Err(wrong("--call needs --function MODULE.FUNCTION".to_owned())),
+                false => Ok(None),
+            };
+        };
+        if shares.call <= 0.0 {
+            return Err(wrong("--function is called by a share of calls: give --call".to_owned()));
+        }
+        FunctionPath::parse(function).map_err(|error| wrong(error.to_string()))?;
+        let arguments = parse_arguments(self.arguments.as_deref()).map_err(|failure| wrong(failure.message))?;
+        let arguments = archive_value(&arguments).map_err(|error| wrong(error.to_string()))?;
+        Ok(Some(Call { function: function.clone(), arguments: arguments.to_vec() }))
     }
 
     fn pacing(&self) -> Result<Pacing, ArgsError> {
@@ -404,6 +439,11 @@ mod tests {
         assert!(matches!(settle("--set a/b"), Err(ArgsError::Name(_))));
         assert_eq!(settle("--values ram --cache 0"), Err(ArgsError::NotEmbedded));
         assert!(matches!(settle("--read 0"), Err(ArgsError::Mix(MixError::Empty))));
+        for line in
+            ["--call 1", "--read 1 --function a.b", "--call 1 --function shop", "--call 1 --function a.b --arguments {"]
+        {
+            assert!(matches!(settle(line), Err(ArgsError::Call(_))), "{line}");
+        }
     }
 
     #[test]

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use outcrop_wire::reader::{ReadError, Reader};
 use outcrop_wire::reply::REPLY_HEADER_BYTES;
-use outcrop_wire::request::BatchItem;
-use outcrop_wire::{BinSelection, Code, KeyRef, NamespaceId, PutMode, RequestBody, Ttl, UserKeyRef};
+use outcrop_wire::request::{BatchItem, CallRequest};
+use outcrop_wire::{BinSelection, Code, FunctionPath, KeyRef, NamespaceId, PutMode, RequestBody, Ttl, UserKeyRef};
 use rand::RngExt;
 
 use super::mix::Kind;
@@ -89,6 +89,7 @@ impl Encoder {
     ) -> Result<T, &'static str> {
         match order.kind {
             Kind::Batch => Ok(self.with_batch(order, requests, submit)),
+            Kind::Call => self.with_call(order, submit),
             _ if order.writes => self.with_put(order, requests, submit),
             _ => {
                 let user_key = user_key(self.plan.key_type, order.number, &mut self.text);
@@ -96,6 +97,16 @@ impl Encoder {
                 Ok(submit(&RequestBody::Get { key, bins: BinSelection::All }))
             }
         }
+    }
+
+    fn with_call<T>(&mut self, order: Order, submit: impl FnOnce(&RequestBody<'_>) -> T) -> Result<T, &'static str> {
+        // Options without a function, or with a malformed one, don't settle.
+        let call = self.plan.call.as_ref().ok_or(Code::InvalidRequest.name())?;
+        let function = FunctionPath::parse(&call.function).map_err(|_| Code::InvalidRequest.name())?;
+        let user_key = user_key(self.plan.key_type, order.number, &mut self.text);
+        let key = KeyRef { set: &self.plan.set, user_key };
+        let (if_generation, report) = (None, false);
+        Ok(submit(&RequestBody::Call(CallRequest { key, if_generation, report, function, arguments: &call.arguments })))
     }
 
     fn with_put<T>(
@@ -161,6 +172,7 @@ impl Encoder {
         match kind {
             _ if code != Code::Ok => Outcome::Refused(code),
             Kind::Batch => self.read_batch(token, body, requests, tallies),
+            Kind::Call => Outcome::Done { records: 1, bytes: body.len() as u64 },
             _ if writing => {
                 Outcome::Done { records: 1, bytes: self.sent.get(token as usize).map_or(0, |sent| sent.bytes) }
             }

@@ -22,11 +22,14 @@ pub enum Kind {
     ReadModifyWrite = 4,
     /// A batch of gets.
     Batch = 5,
+    /// A call of a function on a record that is there.
+    Call = 6,
 }
 
 impl Kind {
     /// Every kind, by number.
-    pub const ALL: [Kind; 6] = [Kind::Read, Kind::Update, Kind::Insert, Kind::Scan, Kind::ReadModifyWrite, Kind::Batch];
+    pub const ALL: [Kind; 7] =
+        [Kind::Read, Kind::Update, Kind::Insert, Kind::Scan, Kind::ReadModifyWrite, Kind::Batch, Kind::Call];
 
     /// As tables and JSON print it.
     pub fn name(self) -> &'static str {
@@ -37,6 +40,7 @@ impl Kind {
             Kind::Scan => "scan",
             Kind::ReadModifyWrite => "rmw",
             Kind::Batch => "batch",
+            Kind::Call => "call",
         }
     }
 }
@@ -72,6 +76,8 @@ pub struct Shares {
     pub scan: f64,
     /// Of read-modify-writes.
     pub rmw: f64,
+    /// Of calls of a function.
+    pub call: f64,
 }
 
 /// Shares that can't be.
@@ -81,7 +87,7 @@ pub enum MixError {
     #[error("a share of the mix is 0 or more")]
     Share,
     /// All are zero.
-    #[error("the mix is empty: give at least one of --read, --update, --insert, --scan, --rmw")]
+    #[error("the mix is empty: give at least one of --read, --update, --insert, --scan, --rmw, --call")]
     Empty,
 }
 
@@ -117,6 +123,7 @@ impl Mix {
             (shares.insert, Kind::Insert),
             (shares.scan, Kind::Scan),
             (shares.rmw, Kind::ReadModifyWrite),
+            (shares.call, Kind::Call),
         ];
         if parts.iter().any(|(share, _)| !share.is_finite() || *share < 0.0) {
             return Err(MixError::Share);
@@ -156,9 +163,9 @@ mod tests {
 
     use super::*;
 
-    fn drawn(mix: &Mix) -> [f64; 6] {
+    fn drawn(mix: &Mix) -> [f64; 7] {
         let mut rng = Prng::seed_from_u64(11);
-        let mut seen = [0.0; 6];
+        let mut seen = [0.0; 7];
         (0..100_000).for_each(|_| seen[mix.draw(&mut rng) as usize] += 1e-5);
         seen
     }
@@ -166,12 +173,12 @@ mod tests {
     #[test]
     fn the_workloads_are_those_of_ycsb() {
         let expected = [
-            (Workload::A, [0.5, 0.5, 0.0, 0.0, 0.0, 0.0]),
-            (Workload::B, [0.95, 0.05, 0.0, 0.0, 0.0, 0.0]),
-            (Workload::C, [1.0, 0.0, 0.0, 0.0, 0.0, 0.0]),
-            (Workload::D, [0.95, 0.0, 0.05, 0.0, 0.0, 0.0]),
-            (Workload::E, [0.0, 0.0, 0.05, 0.95, 0.0, 0.0]),
-            (Workload::F, [0.5, 0.0, 0.0, 0.0, 0.5, 0.0]),
+            (Workload::A, [0.5, 0.5, 0.0, 0.0, 0.0, 0.0, 0.0]),
+            (Workload::B, [0.95, 0.05, 0.0, 0.0, 0.0, 0.0, 0.0]),
+            (Workload::C, [1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]),
+            (Workload::D, [0.95, 0.0, 0.05, 0.0, 0.0, 0.0, 0.0]),
+            (Workload::E, [0.0, 0.0, 0.05, 0.95, 0.0, 0.0, 0.0]),
+            (Workload::F, [0.5, 0.0, 0.0, 0.0, 0.5, 0.0, 0.0]),
         ];
         for (workload, expected) in expected {
             let (shares, _) = workload.shares();
@@ -188,6 +195,13 @@ mod tests {
         let seen = drawn(&mix);
         assert!((seen[Kind::Batch as usize] - 0.75).abs() < 0.01 && (seen[Kind::Update as usize] - 0.25).abs() < 0.01);
         assert!(mix.has(Kind::Batch) && !mix.has(Kind::Read));
+    }
+
+    #[test]
+    fn calls_have_a_share_like_everything_else() {
+        let mix = Mix::new(Shares { read: 1.0, call: 3.0, ..Shares::default() }, false).expect("a mix");
+        let seen = drawn(&mix);
+        assert!((seen[Kind::Call as usize] - 0.75).abs() < 0.01 && (seen[Kind::Read as usize] - 0.25).abs() < 0.01);
     }
 
     #[test]

@@ -45,6 +45,16 @@ impl Pacing {
     }
 }
 
+/// What a call calls.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Call {
+    /// `module.function` or `module@version.function`; checked.
+    pub function: String,
+    /// Its arguments, archived.
+    #[serde(skip)]
+    pub arguments: Vec<u8>,
+}
+
 /// What runs after the load.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Work {
@@ -72,6 +82,8 @@ pub struct Plan {
     pub shares: Shares,
     /// Reads of a batch; 0: none.
     pub batch: u16,
+    /// What calls call, if the mix has any.
+    pub call: Option<Call>,
     /// Records of a short scan, at most.
     pub scan_records: u32,
     /// Which records.
