@@ -6,6 +6,7 @@ pub mod binary;
 pub mod certificate;
 pub mod ledger;
 pub mod load;
+pub mod mount;
 pub mod process;
 pub mod real_data;
 pub mod settings;

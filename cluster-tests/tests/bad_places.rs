@@ -1,11 +1,11 @@
 //! Bad folders, devices and configurations: each is refused with a text that names the place, and nothing is lost.
 
-use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use outcrop_client::{Client, Code, Key, Ttl};
 use outcrop_cluster_tests::binary::outcrop;
+use outcrop_cluster_tests::mount::Mounted;
 use outcrop_cluster_tests::process::Refusal;
 use outcrop_cluster_tests::{NodeProcess, Settings, size};
 
@@ -156,28 +156,15 @@ fn folders_that_cannot_be_written_are_named() {
 fn a_read_only_or_full_file_system_is_told() {
     for options in ["ro,size=8m", "size=8m"] {
         let mut settings = Settings::flash("64MiB");
-        let mount = settings.folder().join("mount");
-        std::fs::create_dir(&mount).expect("a folder");
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(&mount).output();
-        if !mounted.is_ok_and(|output| output.status.success()) {
+        let Some(mounted) = Mounted::tmpfs(&settings.folder().join("mount"), options) else {
             size::skipped(&format!("this user can't mount a file system ({options})"));
             continue;
-        }
-        let guard = Unmount(&mount);
-        settings.device = mount.join("test.log");
+        };
+        settings.device = mounted.path().join("test.log");
         let (settings, refusal) = NodeProcess::refused(settings);
-        drop(guard);
+        drop(mounted);
         assert_clear(&refusal, &["test.log", "read-only", "no space"]);
         drop(settings);
-    }
-}
-
-/// Takes the file system away again, also when the test fails.
-struct Unmount<'a>(&'a Path);
-
-impl Drop for Unmount<'_> {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("--lazy").arg(self.0).status();
     }
 }
 
