@@ -8,7 +8,7 @@ use super::source::Source;
 use crate::workspace::Package;
 
 /// Which of our crates a crate may use (for tests it may use any).
-const CRATES: [(&str, &[&str]); 15] = [
+const CRATES: [(&str, &[&str]); 16] = [
     ("outcrop-wire", &[]),
     ("outcrop-flash", &[]),
     ("outcrop-client", &["outcrop-wire"]),
@@ -16,6 +16,7 @@ const CRATES: [(&str, &[&str]); 15] = [
     ("outcrop-udf-build", &[]),
     ("outcrop-udf-macros", &[]),
     ("outcrop-udf-sdk", &["outcrop-udf-macros", "outcrop-wire"]),
+    ("ads", &["outcrop-udf-sdk"]),
     ("shop", &["outcrop-udf-sdk"]),
     ("outcrop-builtin", &["outcrop-udf-build"]),
     ("outcrop-document", &["outcrop-udf-sdk", "outcrop-wire"]),
