@@ -10,7 +10,7 @@ use crate::evaluate::Source;
 use crate::expression::Expression;
 use crate::fault::OVERFLOW;
 use crate::functions::{Function, percent};
-use crate::operand::{Operand, canonical, compare, identity};
+use crate::operand::{Operand, canonical, compare, identity, weight};
 use crate::spread::Spread;
 
 /// An aggregate of a query.
@@ -199,7 +199,7 @@ impl Aggregate {
         }
         let value = canonical(value.to_value()?);
         if *best == Value::Null || self.rank(&value, best).is_lt() {
-            let grown = if let Value::Text(text) = &value { text.len() } else { 0 };
+            let grown = weight(&value).saturating_sub(weight(best));
             *best = value;
             return Ok(grown);
         }
@@ -215,13 +215,14 @@ impl Aggregate {
         if at >= self.keep {
             return 0;
         }
+        let grown = new.set.len() + weight(&new.value) + weight(&new.key);
         best.insert(at, new);
         match best.len() > self.keep {
             true => {
                 best.pop();
                 0
             }
-            false => size_of::<Best>() + 64,
+            false => grown,
         }
     }
 

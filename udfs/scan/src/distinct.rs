@@ -12,6 +12,8 @@ pub const EXACT_MAX: usize = 1_024;
 const EXACT_BYTES_MAX: usize = 64 << 10;
 /// 4,096 registers: a standard error of 1.6%.
 const REGISTERS_LOG2: u8 = 12;
+/// What they take.
+const SKETCH_BYTES: usize = 1 << REGISTERS_LOG2;
 
 /// The values so far. Which form it has and what it says depends on the values alone, not on who saw them when.
 #[derive(Debug, Clone)]
@@ -65,6 +67,7 @@ impl Distinct {
         match other {
             Distinct::Exact { values, .. } => values.iter().try_fold(0, |grown, value| Ok(grown + self.add(value)?)),
             Distinct::Sketch(other) => {
+                let grown = if let Distinct::Exact { .. } = self { SKETCH_BYTES } else { 0 };
                 let mut union = HllUnion::new(REGISTERS_LOG2).map_err(of_sketch)?;
                 union.update(&other);
                 match self {
@@ -74,7 +77,7 @@ impl Distinct {
                     }
                 }
                 *self = Distinct::Sketch(union.to_sketch(HllType::Hll8));
-                Ok(0)
+                Ok(grown)
             }
         }
     }

@@ -14,8 +14,8 @@ use crate::operand::{canonical, identity};
 
 /// Groups of a query, at most.
 pub const GROUPS_MAX: usize = 10_000;
-/// Bytes that a query's groups may take in one instance, roughly.
-const STATE_BYTES_MAX: usize = 24 << 20;
+/// Bytes that a query's groups may take in one instance, roughly: below what the node lets a state have.
+const STATE_BYTES_MAX: usize = 12 << 20;
 /// What a group takes beside what its aggregates keep.
 const GROUP_BYTES: usize = 256;
 /// Code of a query with too many groups.

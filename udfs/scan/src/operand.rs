@@ -243,6 +243,23 @@ pub fn canonical(value: Value) -> Value {
     }
 }
 
+/// Bytes that a value takes, roughly.
+pub fn weight(value: &Value) -> usize {
+    const EACH: usize = 32;
+    let key_weight = |key: &MapKey| match key {
+        MapKey::Int(_) => 0,
+        MapKey::Text(text) => text.len(),
+        MapKey::Bytes(bytes) => bytes.len(),
+    };
+    EACH + match value {
+        Value::Text(text) => text.len(),
+        Value::Bytes(bytes) => bytes.len(),
+        Value::List(items) => items.iter().map(weight).sum(),
+        Value::Map(entries) => entries.iter().map(|(key, value)| EACH + key_weight(key) + weight(value)).sum(),
+        _ => 0,
+    }
+}
+
 /// Appends bytes that two values share exactly if they are the same.
 pub fn identity(operand: &Operand<'_>, out: &mut Vec<u8>) -> Result<(), Error> {
     match operand {

@@ -33,13 +33,17 @@ impl Spread {
 
     /// Takes in the values of another.
     pub fn merge(&mut self, other: Spread) -> usize {
-        let before = self.values.len();
+        let before = self.bytes();
         self.centroids.extend(other.centroids);
         self.values.extend(other.values);
         if self.values.len() > EXACT_MAX || self.centroids.len() > CENTROIDS_MAX {
             self.press();
         }
-        self.values.len().saturating_sub(before) * size_of::<f64>()
+        self.bytes().saturating_sub(before)
+    }
+
+    fn bytes(&self) -> usize {
+        size_of_val(self.values.as_slice()) + size_of_val(self.centroids.as_slice())
     }
 
     fn digest(&self) -> Option<TDigest> {

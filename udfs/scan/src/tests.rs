@@ -404,9 +404,16 @@ fn bounds_are_errors_that_say_what_to_do() {
     };
     assert_eq!(code(query(Value::from("v"), &[("n", "count()")])), "too-many-groups");
     let wide: Vec<Record> =
-        (0..400_i64).map(|n| Record::fake().key(n).bin("v", format!("{n}{}", "x".repeat(60_000))).build()).collect();
+        (0..300_i64).map(|n| Record::fake().key(n).bin("v", format!("{n}{}", "x".repeat(60_000))).build()).collect();
     let error = fake::run_aggregate::<Groups>(Some(query(Value::from("v"), &[("m", "max(v)")])), &wide);
     assert_eq!(error.expect_err("too large").code(), "state-too-large");
+    let all = |project: &str| {
+        let (project, order) = (Value::from(project), Value::from("key()"));
+        let asked = TopArgs { filter: None, project, order, limit: Some(10_000) };
+        fake::run_aggregate::<Top>(asked, &wide)
+    };
+    assert_eq!(all("v").expect_err("too large").code(), "state-too-large");
+    assert_eq!(all("key()").expect("what is projected counts").rows.len(), 300);
     let twice = query(Value::from("brand"), &[("brand", "count()")]);
     assert_eq!(code(twice), "invalid-arguments");
     let mut asked = query(Value::Null, &[("n", "sum(a) + 1")]);

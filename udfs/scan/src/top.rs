@@ -8,13 +8,14 @@ use crate::accumulate::key_value;
 use crate::columns::{Column, Order, columns, condition, project};
 use crate::evaluate::Source;
 use crate::expression::{Expression, Scope};
+use crate::operand::weight;
 
 /// Records that `top` gives, unless more are asked for.
 const LIMIT_DEFAULT: usize = 100;
 /// Records that `top` gives, at most.
 const LIMIT_MAX: usize = 10_000;
-/// Bytes of rows that `top` keeps, roughly.
-const ROWS_BYTES_MAX: usize = 16 << 20;
+/// Bytes of rows that `top` keeps, roughly: below what the node lets a state have.
+const ROWS_BYTES_MAX: usize = 8 << 20;
 /// Code of rows that take too much.
 const STATE_TOO_LARGE: &str = "state-too-large";
 
@@ -114,6 +115,9 @@ struct Query {
 pub struct Top {
     kept: Vec<Kept>,
     records: u64,
+    /// Of all that are kept.
+    #[serde(skip)]
+    bytes: usize,
     #[serde(skip)]
     sorted: bool,
     #[serde(skip)]
@@ -132,21 +136,24 @@ impl Top {
         self.kept.sort_by(|a, b| order.compare(values(&a.by), values(&b.by)).then_with(|| by_record(a, b)));
         self.kept.truncate(*limit);
         self.sorted = true;
-        let bytes: usize = self.kept.iter().map(|kept| kept.bytes).sum();
-        if bytes > ROWS_BYTES_MAX {
+        self.bytes = self.kept.iter().map(|kept| kept.bytes).sum();
+        if self.bytes > ROWS_BYTES_MAX {
             bail!(code: STATE_TOO_LARGE, "the rows take more than {ROWS_BYTES_MAX} bytes: project less, or lower `limit`");
         }
         Ok(())
     }
 
-    /// The bound at which rows are trimmed, in rows and in bytes of all that are kept.
+    /// Takes a row in; trims now and then, sooner if rows are large.
     fn add(&mut self, kept: Kept) -> Result<()> {
         let limit = self.query.as_ref().map_or(0, |query| query.limit);
         self.sorted = false;
+        self.bytes += kept.bytes;
         self.kept.push(kept);
-        // Large rows are trimmed sooner.
-        let heavy = self.kept.len() > limit && self.kept.iter().map(|kept| kept.bytes).sum::<usize>() > ROWS_BYTES_MAX;
-        if self.kept.len() >= 2 * limit + 64 || heavy { self.trim() } else { Ok(()) }
+        if self.kept.len() >= 2 * limit + 64 || self.bytes > ROWS_BYTES_MAX + ROWS_BYTES_MAX / 2 {
+            self.trim()
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -162,7 +169,7 @@ impl Aggregate for Top {
         ensure!(!order.is_empty(), "`order` says by what: \"price desc\"");
         let limit = arguments.limit.unwrap_or(LIMIT_DEFAULT);
         ensure!((1..=LIMIT_MAX).contains(&limit), "`limit` is 1 to {LIMIT_MAX}, not {limit}");
-        Ok(Top { kept: Vec::new(), records: 0, sorted: false, query: Some(Query { select, order, limit }) })
+        Ok(Top { kept: Vec::new(), records: 0, bytes: 0, sorted: false, query: Some(Query { select, order, limit }) })
     }
 
     fn accept(&mut self, record: &RecordView<'_>) -> Result<()> {
@@ -181,7 +188,9 @@ impl Aggregate for Top {
         }
         let row = Value::from(project(&select.columns, record)?);
         let (set, key) = (record.set_name()?.to_owned(), key_value(record.key()?));
-        self.add(Kept { by: Value::List(by), set, key, row, bytes: record.archive().len() })
+        let by = Value::List(by);
+        let bytes = set.len() + weight(&by) + weight(&key) + weight(&row);
+        self.add(Kept { by, set, key, row, bytes })
     }
 
     fn merge(&mut self, other: Self) -> Result<()> {
