@@ -118,8 +118,9 @@ pub struct Top {
     /// Of all that are kept.
     #[serde(skip)]
     bytes: usize,
+    /// What the last of enough rows is ordered by: what comes behind it is never in the answer.
     #[serde(skip)]
-    sorted: bool,
+    worst: Option<Value>,
     #[serde(skip)]
     query: Option<Query>,
 }
@@ -135,7 +136,7 @@ impl Top {
         let by_record = |a: &Kept, b: &Kept| a.set.cmp(&b.set).then_with(|| a.key.order(&b.key));
         self.kept.sort_by(|a, b| order.compare(values(&a.by), values(&b.by)).then_with(|| by_record(a, b)));
         self.kept.truncate(*limit);
-        self.sorted = true;
+        self.worst = (self.kept.len() == *limit).then(|| self.kept.last().map(|kept| kept.by.clone())).flatten();
         self.bytes = self.kept.iter().map(|kept| kept.bytes).sum();
         if self.bytes > ROWS_BYTES_MAX {
             bail!(code: STATE_TOO_LARGE, "the rows take more than {ROWS_BYTES_MAX} bytes: project less, or lower `limit`");
@@ -146,10 +147,9 @@ impl Top {
     /// Takes a row in; trims now and then, sooner if rows are large.
     fn add(&mut self, kept: Kept) -> Result<()> {
         let limit = self.query.as_ref().map_or(0, |query| query.limit);
-        self.sorted = false;
         self.bytes += kept.bytes;
         self.kept.push(kept);
-        if self.kept.len() >= 2 * limit + 64 || self.bytes > ROWS_BYTES_MAX + ROWS_BYTES_MAX / 2 {
+        if self.kept.len() >= limit + limit / 2 + 8 || self.bytes > ROWS_BYTES_MAX + ROWS_BYTES_MAX / 2 {
             self.trim()
         } else {
             Ok(())
@@ -169,21 +169,17 @@ impl Aggregate for Top {
         ensure!(!order.is_empty(), "`order` says by what: \"price desc\"");
         let limit = arguments.limit.unwrap_or(LIMIT_DEFAULT);
         ensure!((1..=LIMIT_MAX).contains(&limit), "`limit` is 1 to {LIMIT_MAX}, not {limit}");
-        Ok(Top { kept: Vec::new(), records: 0, bytes: 0, sorted: false, query: Some(Query { select, order, limit }) })
+        Ok(Top { kept: Vec::new(), records: 0, bytes: 0, worst: None, query: Some(Query { select, order, limit }) })
     }
 
     fn accept(&mut self, record: &RecordView<'_>) -> Result<()> {
-        let Some(Query { select, order, limit }) = &self.query else {
-            bail!("a state that travelled takes no records")
-        };
+        let Some(Query { select, order, .. }) = &self.query else { bail!("a state that travelled takes no records") };
         if !select.passes(record)? {
             return Ok(());
         }
         self.records += 1;
         let by = order.values(&Source::Record(*record))?;
-        // What comes behind the last of enough sorted rows never comes to be among them.
-        let last = self.kept.get(limit - 1).filter(|_| self.sorted);
-        if last.is_some_and(|last| order.compare(&by, values(&last.by)).is_gt()) {
+        if self.worst.as_ref().is_some_and(|worst| order.compare(&by, values(worst)).is_gt()) {
             return Ok(());
         }
         let row = Value::from(project(&select.columns, record)?);
