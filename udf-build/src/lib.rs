@@ -93,6 +93,27 @@ pub fn build(options: &Options, progress: &mut dyn FnMut(&str)) -> Result<Built,
     Ok(Built { package: project.package, version: project.version, component, path, checked })
 }
 
+/// Makes a module of what another compiler built: a core module that carries its world in a custom section, or a
+/// component. It is named after the file, beside which it is written; its version is for whoever
+/// deploys it to choose, here it is 0.0.0.
+pub fn adopt(file: &Path, debug: bool) -> Result<Built, BuildError> {
+    let bytes = read(file)?;
+    let component = match wasmparser::Parser::is_core_wasm(&bytes) {
+        true if debug => encode(&bytes)?,
+        true => encode(&component::strip_debug(&bytes)?)?,
+        false => bytes,
+    };
+    let checked = check(&component)?;
+    let stem = file.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+    let package = stem.strip_suffix(ADOPTED).unwrap_or(&stem).to_owned();
+    let path = file.with_file_name(format!("{package}{ADOPTED}.wasm"));
+    write(&path, &component)?;
+    Ok(Built { package, version: "0.0.0".to_owned(), component, path, checked })
+}
+
+/// What stands between name and ending of a component that [`adopt`] wrote.
+const ADOPTED: &str = ".component";
+
 fn read(path: &Path) -> Result<Vec<u8>, BuildError> {
     std::fs::read(path).map_err(|error| BuildError::file(path, error))
 }

@@ -1,7 +1,7 @@
 //! What is no module is refused by name, before anybody uploads it.
 
 use outcrop_udf_build::component::strip_debug;
-use outcrop_udf_build::{BuildError, check, encode};
+use outcrop_udf_build::{BuildError, adopt, check, encode};
 
 fn wat(text: &str) -> Vec<u8> {
     wat::parse_str(text).expect("well-formed text")
@@ -67,4 +67,18 @@ fn debug_information_goes_and_names_stay() {
         // Whatever it says: it comes back.
         let _ = strip_debug(&core[..cut]);
     }
+}
+
+#[test]
+fn what_another_compiler_made_is_checked_before_it_is_written() {
+    let directory = std::env::temp_dir().join(format!("outcrop-adopt-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).expect("a temporary directory");
+    let core = directory.join("visits.wasm");
+    assert!(matches!(adopt(&core, false), Err(BuildError::File { .. })), "there is no such file");
+    std::fs::write(&core, wat("(module)")).expect("written");
+    assert!(matches!(adopt(&core, false), Err(BuildError::NoModule)));
+    std::fs::write(&core, wat("(component)")).expect("written");
+    assert!(matches!(adopt(&core, true), Err(BuildError::NoModule)));
+    assert!(!directory.join("visits.component.wasm").exists());
+    std::fs::remove_dir_all(&directory).expect("removed");
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use outcrop_udf_build::{Options, build};
 
-const MODULES: [&str; 2] = ["document", "timeseries"];
+const MODULES: [&str; 3] = ["document", "scan", "timeseries"];
 
 fn main() {
     if let Err(error) = run() {

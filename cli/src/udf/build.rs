@@ -14,6 +14,7 @@ Examples:
   outcrop udf build                            the project of this directory
   outcrop udf build shop                       the project in ./shop
   outcrop udf build --debug                    backtraces with files and lines; a larger module
+  outcrop udf build --core visits.wasm         what a compiler of C or another language made: visits.component.wasm
   outcrop udf build --install-packages         without rustup: Debian's compiler, installed by apt-get
 
 It finds the target wasm32-unknown-unknown or installs it, runs cargo with a target directory of its own, makes a
@@ -28,6 +29,9 @@ pub struct ProjectArgs {
     /// Which package of a workspace
     #[arg(long, value_name = "NAME")]
     pub package: Option<String>,
+    /// A core module that another compiler made, in place of a Rust project
+    #[arg(long, value_name = "FILE", conflicts_with = "package")]
+    pub core: Option<PathBuf>,
     /// Keep line tables: backtraces with files and lines, in a larger module
     #[arg(long)]
     pub debug: bool,
@@ -76,8 +80,11 @@ impl From<BuildError> for Failure {
 
 /// Builds the project; steps go to standard error, as cargo's own words do.
 pub async fn build(project: &ProjectArgs) -> Result<Built, Failure> {
-    let options = project.options();
-    let work = move || outcrop_udf_build::build(&options, &mut |step| eprintln!("{step}"));
+    let (options, core) = (project.options(), project.core.clone());
+    let work = move || match core {
+        Some(file) => outcrop_udf_build::adopt(&file, options.debug),
+        None => outcrop_udf_build::build(&options, &mut |step| eprintln!("{step}")),
+    };
     let joined = tokio::task::spawn_blocking(work).await;
     let built = joined.map_err(|error| Failure::local(format!("the build broke off: {error}"), "Run it again."))?;
     Ok(built?)

@@ -21,6 +21,7 @@ Examples:
   outcrop udf deploy --no-activate             upload it; calls go on with the version that is active
   outcrop udf deploy --test                    only if its cases are right
   outcrop udf deploy --component shop.wasm --name shop --version 1
+  outcrop udf deploy --core visits.wasm --version 0.1.0
   outcrop udf deploy --sign release.key
 
 A version is what it is for good: other content needs another version.";
@@ -33,7 +34,7 @@ pub struct DeployArgs {
     #[command(flatten)]
     pub project: ProjectArgs,
     /// A component to upload as it is, in place of a project
-    #[arg(long, value_name = "FILE", requires = "name", requires = "version", conflicts_with = "package")]
+    #[arg(long, value_name = "FILE", requires = "name", requires = "version", conflicts_with_all = ["package", "core"])]
     pub component: Option<PathBuf>,
     /// Name of the module [default: the package's]
     #[arg(long, value_name = "NAME")]
@@ -94,6 +95,9 @@ async fn prepare(args: &DeployArgs) -> Result<Module, Failure> {
             let component = std::fs::read(file).map_err(unreadable)?;
             check(&component)?;
             (String::new(), String::new(), component)
+        }
+        None if args.project.core.is_some() && args.version.is_none() => {
+            return Err(Failure::usage("a core module has no version of its own", "Give one with --version."));
         }
         None => {
             let Built { package, version, component, .. } = build(&args.project).await?;

@@ -16,6 +16,7 @@ const HELP: &str = "\
 Examples:
   outcrop udf test                             the project of this directory, all of tests/*.json
   outcrop udf test --cases tests/discount.json --only 'a quarter off'
+  outcrop udf test visits-c --core visits.wasm what another compiler made, with the cases of visits-c/tests
 
 It builds the module, starts a node in memory, uploads the module and runs each case in a set of its own:
   {\"cases\": [{\"name\": \"a quarter off\", \"call\": \"discount\", \"record\": {\"price\": 80.0},

@@ -14,11 +14,16 @@ pub struct Module {
 }
 
 /// All of them.
-pub const MODULES: [Module; 2] = [
+pub const MODULES: [Module; 3] = [
     Module {
         name: "document",
         version: env!("CARGO_PKG_VERSION"),
         component: include_bytes!(concat!(env!("OUT_DIR"), "/document.wasm")),
+    },
+    Module {
+        name: "scan",
+        version: env!("CARGO_PKG_VERSION"),
+        component: include_bytes!(concat!(env!("OUT_DIR"), "/scan.wasm")),
     },
     Module {
         name: "timeseries",

@@ -8,7 +8,7 @@ use super::source::Source;
 use crate::workspace::Package;
 
 /// Which of our crates a crate may use (for tests it may use any).
-const CRATES: [(&str, &[&str]); 14] = [
+const CRATES: [(&str, &[&str]); 16] = [
     ("outcrop-wire", &[]),
     ("outcrop-flash", &[]),
     ("outcrop-client", &["outcrop-wire"]),
@@ -16,9 +16,11 @@ const CRATES: [(&str, &[&str]); 14] = [
     ("outcrop-udf-build", &[]),
     ("outcrop-udf-macros", &[]),
     ("outcrop-udf-sdk", &["outcrop-udf-macros", "outcrop-wire"]),
+    ("ads", &["outcrop-udf-sdk"]),
     ("shop", &["outcrop-udf-sdk"]),
     ("outcrop-builtin", &["outcrop-udf-build"]),
     ("outcrop-document", &["outcrop-udf-sdk", "outcrop-wire"]),
+    ("outcrop-scan", &["outcrop-udf-sdk"]),
     ("outcrop-timeseries", &["outcrop-udf-sdk"]),
     ("outcrop", &["outcrop-builtin", "outcrop-client", "outcrop-node", "outcrop-udf-build", "outcrop-wire"]),
     ("outcrop-cluster-tests", &["outcrop-client", "outcrop-wire"]),
