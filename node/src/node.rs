@@ -11,6 +11,7 @@ use tokio::sync::{OnceCell, watch};
 use tokio::time::Instant;
 
 use crate::command::Context;
+use crate::command::job::Desk;
 use crate::config::Config;
 use crate::identity::{self, DataDirLock};
 use crate::options::{LimitOptions, NamespaceOptions};
@@ -145,6 +146,7 @@ impl Node {
         let stats = Arc::new(Stats {
             metrics: metrics.clone(),
             namespaces: OnceCell::new(),
+            jobs: OnceCell::new(),
             node_id,
             workers: count,
             started: Instant::now(),
@@ -163,8 +165,10 @@ impl Node {
         let count_of = (count, opened.len());
         let parts = (world.clock.clone(), world.entropy.clone());
         let platform = Platform::start(&config.functions, &world.equipment, data_dir, parts, count_of).await?;
-        let mut context = Context::new(opened, deadline_ms, config.limits.large_bytes_max, stats);
+        let mut context = Context::new(opened, deadline_ms, config.limits.large_bytes_max, stats.clone());
         if let Some(platform) = &platform {
+            // Set once, here, as well.
+            let _ = stats.jobs.set(platform.functions.jobs.clone());
             context = context.with_functions(platform.functions.clone());
         }
         let context = Arc::new(context);
@@ -186,6 +190,9 @@ impl Node {
             });
             let listening = listening.await.map_err(|_| StartError::Ended)?;
             listeners.push(listening.map_err(|error| StartError::Listen(format!("{data_addr}: {error}")))?);
+        }
+        if let Some(platform) = &platform {
+            platform.functions.jobs.resume(&context);
         }
         readiness.set(Readiness::Ready);
         tracing::info!(%data_addr, admin = ?admin.as_ref().map(Admin::address), workers = count, "ready");
@@ -233,6 +240,9 @@ impl Node {
         self.readiness.set(Readiness::Draining);
         self.context.drain();
         let deadline = Instant::now() + self.drain;
+        if let Some(platform) = &self.platform {
+            platform.functions.jobs.stop(self.drain).await;
+        }
         while self.context.under_way() > 0 && Instant::now() < deadline {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -395,6 +405,7 @@ async fn start_tracing(
 struct Stats {
     metrics: Arc<Metrics>,
     namespaces: OnceCell<Vec<Arc<Namespace>>>,
+    jobs: OnceCell<Arc<Desk>>,
     node_id: u64,
     workers: usize,
     started: Instant,
@@ -411,6 +422,7 @@ impl StatsSource for Stats {
             workers: self.workers as u32,
             draining: self.draining.load(Ordering::Relaxed),
             namespaces: namespaces.iter().map(|namespace| namespace.stats()).collect(),
+            jobs: self.jobs.get().map(|jobs| jobs.stats()).unwrap_or_default(),
             requests: self.metrics.verb_stats(),
             quic: self.metrics.quic_stats(),
             process: ProcessStats::of_this_process(),

@@ -1,0 +1,459 @@
+//! Jobs: every record once, or at least once over a restart; pause, resume and cancel; failures, bounds, refusals.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use outcrop_node::command::job::{ARGUMENTS_BYTES_MAX, JOBS_ACTIVE_MAX};
+use outcrop_node::command::{Context, execute_later};
+use outcrop_node::platform::{Equipment, Platform, PlatformOptions};
+use outcrop_node::store::open::{Opened, Tasks};
+use outcrop_node::store::write::{Expect, WriteError};
+use outcrop_node::store::{Namespace, Policy};
+use outcrop_node::telemetry::{NodeStats, StatsSource};
+use outcrop_node::udf::FunctionOptions;
+use outcrop_node::world::{SeededEntropy, SystemClock};
+use outcrop_wire::archive::{archive_bins, archive_value, decode_bins, decode_value};
+use outcrop_wire::request::{JobOperation, JobRequest, ModuleOperation, ModuleRequest, encode_request};
+use outcrop_wire::{
+    Bins, Code, Key, MapKey, NamespaceId, Reply, RequestBody, RequestHeader, StoredRecord, Ttl, Value, Verb,
+};
+
+use crate::guest::{AGGREGATE, Guest, RECORD};
+
+mod guest;
+
+/// What doesn't happen within this time on a busy machine is taken for never to come.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// `add`: one more in the bin `n`, a failure if that is no number; `look`: nothing; `total`: no record function.
+fn component() -> Vec<u8> {
+    let body = r#"
+      (if (local.get $function) (then (return (call $ok))))
+      (call $record.bin-add (i32.const 600) (i32.const 1) (i64.const 1) (i32.const 64))
+      (if (i32.load8_u (i32.const 64)) (then
+        (return (call $failure (i32.const 601) (i32.const 9) (i32.const 610) (i32.const 4)))))
+      (call $ok)"#;
+    Guest::new("add", RECORD)
+        .function("look", RECORD, false, true)
+        .function("total", AGGREGATE, false, false)
+        .import(&["record.bin-add"])
+        .item(r#"(data (i32.const 600) "nno numbertype")"#)
+        .export("call-record", body)
+        .component()
+}
+
+struct NoStats;
+
+impl StatsSource for NoStats {
+    fn snapshot(&self) -> NodeStats {
+        NodeStats::default()
+    }
+
+    fn trouble(&self) -> Option<String> {
+        None
+    }
+}
+
+/// The part of a node that jobs need, with one namespace.
+struct Rig {
+    context: Arc<Context>,
+    platform: Platform,
+    namespace: Arc<Namespace>,
+    tasks: Tasks,
+}
+
+impl Rig {
+    /// In memory, with the module `shop`.
+    async fn new() -> Rig {
+        let rig = Rig::open(None, Policy::ram("test", 64 << 20)).await;
+        rig.add_module().await;
+        rig
+    }
+
+    async fn open(dir: Option<&Path>, policy: Policy) -> Rig {
+        let clock = Arc::new(SystemClock);
+        let opened = Namespace::open(NamespaceId(0), policy, clock.clone()).await;
+        let Opened { namespace, .. } = opened.expect("the namespace opens");
+        let tasks = namespace.start();
+        let host = FunctionOptions { instances_max: 32, memory_bytes_ceiling: 64 << 20, ..FunctionOptions::default() };
+        let options = PlatformOptions { threads: 2, host, ..PlatformOptions::default() };
+        let world = (clock, Arc::new(SeededEntropy::new(7)));
+        let world = (world.0 as _, world.1 as _);
+        let platform = Platform::start(&options, &Equipment::default(), dir, world, (1, 1)).await;
+        let platform = platform.expect("it starts").expect("functions are on");
+        let context = Context::new(vec![namespace.clone()], 60_000, 64 << 20, Arc::new(NoStats));
+        let context = Arc::new(context.with_functions(platform.functions.clone()));
+        platform.functions.jobs.resume(&context);
+        Rig { context, platform, namespace, tasks }
+    }
+
+    async fn add_module(&self) {
+        let registry = &self.platform.functions.registry;
+        registry.add("shop", "1", component().into(), Vec::new()).await.expect("added");
+        registry.activate("shop", "1").await.expect("active");
+    }
+
+    /// As a node closes.
+    async fn close(self) {
+        self.platform.functions.jobs.stop(PATIENCE).await;
+        self.namespace.close(self.tasks).await.expect("it closes");
+        let pool = self.platform.pool;
+        drop(self.context);
+        tokio::task::spawn_blocking(move || drop(pool)).await.expect("the threads end");
+    }
+
+    fn put(&self, set: &str, id: i64, bins: &Bins) -> Result<(), WriteError> {
+        let key = Key::new("test", set, id);
+        let archive = archive_bins(bins).expect("within the limits");
+        let done = self.namespace.put(&key.digest(), key.borrow(), &archive, Ttl::Never, Expect::default());
+        done.map(|_| ()).map_err(|refused| refused.error)
+    }
+
+    fn fill(&self, set: &str, count: i64) {
+        (0..count).for_each(|id| self.put(set, id, &Bins::new().with("n", 0)).expect("there is room"));
+    }
+
+    /// The bin `n` of a record.
+    async fn n(&self, set: &str, id: i64) -> Value {
+        let (_, stored) = self.namespace.read(Key::new("test", set, id).digest()).await.expect("it can be read");
+        let stored = stored.expect("the record is there");
+        let record = StoredRecord::parse(stored.as_ref()).expect("a record");
+        let bins = decode_bins(record.archive).expect("bins");
+        bins.get("n").expect("it has n").clone()
+    }
+
+    async fn ask(&self, verb: Verb, namespace: u16, body: &RequestBody<'_>) -> Result<Value, (Code, String)> {
+        let header = RequestHeader { request_id: 1, verb, namespace: NamespaceId(namespace), deadline_ms: 0, trace: None };
+        let mut frame = Vec::new();
+        encode_request(&header, body, &mut frame);
+        let finished = execute_later(self.context.clone(), Bytes::from(frame)).await;
+        let bytes = [finished.content.as_slice(), finished.value.as_deref().unwrap_or_default()].concat();
+        let reply = Reply::parse(&bytes).expect("a reply");
+        match reply.header.code {
+            Code::Ok => Ok(decode_value(reply.body).expect("an archived value")),
+            code => Err((code, reply.message())),
+        }
+    }
+
+    async fn job(&self, operation: JobOperation, options: &Value) -> Result<Value, (Code, String)> {
+        let options = archive_value(options).expect("a value");
+        self.ask(Verb::Job, 0, &RequestBody::Job(JobRequest { operation, options: &options })).await
+    }
+
+    async fn start(&self, options: &[(&str, Value)]) -> Result<i64, (Code, String)> {
+        self.job(JobOperation::Start, &map(options)).await.map(|job| number(&job, "id"))
+    }
+
+    /// A job of `shop.add` on the set `s`.
+    async fn start_add(&self, more: &[(&str, Value)]) -> i64 {
+        let options = [&[("function", Value::from("shop.add")), ("set", "s".into())], more].concat();
+        self.start(&options).await.expect("it starts")
+    }
+
+    async fn of(&self, operation: JobOperation, id: i64) -> Result<Value, (Code, String)> {
+        self.job(operation, &map(&[("id", id.into())])).await
+    }
+
+    /// Looks at a job until it is as wanted.
+    async fn until(&self, id: i64, wanted: impl Fn(&Value) -> bool) -> Value {
+        let looking = async {
+            loop {
+                let job = self.of(JobOperation::Status, id).await.expect("it is known");
+                if wanted(&job) {
+                    return job;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        match tokio::time::timeout(PATIENCE, looking).await {
+            Ok(job) => job,
+            Err(_) => panic!("it never came to that: {:?}", self.of(JobOperation::Status, id).await),
+        }
+    }
+
+    async fn ended(&self, id: i64) -> Value {
+        self.until(id, |job| !["running", "paused"].contains(&text(job, "state").as_str())).await
+    }
+}
+
+fn map(entries: &[(&str, Value)]) -> Value {
+    Value::Map(entries.iter().map(|(name, value)| (MapKey::from(*name), value.clone())).collect())
+}
+
+fn field<'a>(job: &'a Value, name: &str) -> &'a Value {
+    job.get(&MapKey::from(name)).unwrap_or_else(|| panic!("{name} of {job:?}"))
+}
+
+fn number(job: &Value, name: &str) -> i64 {
+    match field(job, name) {
+        Value::Int(number) => *number,
+        other => panic!("{name} is {other:?}"),
+    }
+}
+
+fn text(job: &Value, name: &str) -> String {
+    match field(job, name) {
+        Value::Text(text) => text.clone(),
+        other => panic!("{name} is {other:?}"),
+    }
+}
+
+fn numbers(job: &Value) -> (i64, i64, i64) {
+    (number(job, "records_seen"), number(job, "records_changed"), number(job, "failures"))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_record_of_the_set_is_changed_once_while_others_write() {
+    const RECORDS: i64 = 3_000;
+    let rig = Rig::new().await;
+    rig.fill("s", RECORDS);
+    rig.fill("other", 10);
+    let id = rig.start_add(&[("parallel", 8.into())]).await;
+    // Records that come meanwhile may be visited or not; those of another set are not.
+    for id in 0..500 {
+        rig.put("s", RECORDS + id, &Bins::new().with("n", 0)).expect("there is room");
+        tokio::task::yield_now().await;
+    }
+    let job = rig.ended(id).await;
+    assert_eq!((text(&job, "state"), text(&job, "version")), ("done".to_owned(), "1".to_owned()), "{job:?}");
+    for id in 0..RECORDS {
+        assert_eq!(rig.n("s", id).await, Value::Int(1), "record {id}");
+    }
+    let mut came = 0;
+    for id in RECORDS..RECORDS + 500 {
+        match rig.n("s", id).await {
+            Value::Int(n @ 0..=1) => came += n,
+            other => panic!("record {id} has {other:?}"),
+        }
+    }
+    assert_eq!(rig.n("other", 3).await, Value::Int(0));
+    assert_eq!(numbers(&job), (RECORDS + came, RECORDS + came, 0));
+    assert_eq!(field(&job, "progress"), &Value::Float(1.0));
+    assert!(number(&job, "ended_ms") >= number(&job, "started_ms") && field(&job, "kept") == &Value::from(false));
+    let stats = rig.platform.functions.jobs.stats();
+    assert_eq!((stats.done, stats.records, stats.failures), (1, (RECORDS + came) as u64, 0));
+    rig.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_only_reads_changes_nothing_and_partitions_bound_it() {
+    let rig = Rig::new().await;
+    rig.fill("s", 400);
+    let look = rig.start(&[("function", "shop@1.look".into())]).await.expect("it starts");
+    assert_eq!(numbers(&rig.ended(look).await), (400, 0, 0));
+    let inside = (0..400).filter(|id| Key::new("test", "s", *id).digest().partition().number() <= 2_000).count();
+    let half = rig.start_add(&[("partition_last", 2_000.into())]).await;
+    assert_eq!(numbers(&rig.ended(half).await), (inside as i64, inside as i64, 0));
+    let nothing = rig.start(&[("function", "shop.add".into()), ("set", "nobody".into())]).await.expect("it starts");
+    let job = rig.ended(nothing).await;
+    assert_eq!((text(&job, "state"), numbers(&job)), ("done".to_owned(), (0, 0, 0)));
+    let Value::List(jobs) = rig.job(JobOperation::List, &Value::Null).await.map_err(|_| ()).unwrap_or(Value::Null)
+    else {
+        panic!("a list")
+    };
+    assert_eq!(jobs.iter().map(|job| number(job, "id")).collect::<Vec<_>>(), [look, half, nothing]);
+    rig.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_is_paused_resumed_cancelled_and_removed() {
+    let rig = Rig::new().await;
+    rig.fill("s", 600);
+    let id = rig.start_add(&[("records_per_sec", 50.into())]).await;
+    rig.until(id, |job| number(job, "records_seen") > 5).await;
+    let paused = rig.of(JobOperation::Pause, id).await.expect("it runs");
+    assert_eq!(text(&paused, "state"), "paused");
+    let seen = numbers(&paused);
+    // Time for ten more, if it went on.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let later = rig.of(JobOperation::Status, id).await.expect("it is known");
+    assert_eq!(numbers(&later), seen, "nothing goes on once somebody was told that it is paused");
+    assert_eq!(rig.of(JobOperation::Pause, id).await.map(|job| text(&job, "state")), Ok("paused".to_owned()));
+    assert_eq!(rig.of(JobOperation::Remove, id).await.expect_err("it hasn't ended").0, Code::JobState);
+    assert_eq!(rig.of(JobOperation::Resume, id).await.map(|job| text(&job, "state")), Ok("running".to_owned()));
+    rig.until(id, |job| number(job, "records_seen") > seen.0 + 5).await;
+    let cancelled = rig.of(JobOperation::Cancel, id).await.expect("it runs");
+    assert_eq!(text(&cancelled, "state"), "cancelled");
+    let seen = number(&cancelled, "records_seen");
+    assert!(seen < 600, "at 50 a second it can't be through");
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let mut changed = 0;
+    for id in 0..600 {
+        changed += i64::from(rig.n("s", id).await == Value::Int(1));
+    }
+    // A record under way may have been changed without being counted.
+    assert!((seen..=seen + 4).contains(&changed), "{changed} of {seen}");
+    for refused in [JobOperation::Pause, JobOperation::Resume] {
+        assert_eq!(rig.of(refused, id).await.expect_err("it has ended").0, Code::JobState);
+    }
+    assert!(rig.of(JobOperation::Cancel, id).await.is_ok(), "it is cancelled already");
+    rig.of(JobOperation::Remove, id).await.expect("it has ended");
+    for operation in [JobOperation::Status, JobOperation::Pause, JobOperation::Cancel, JobOperation::Remove] {
+        assert_eq!(rig.of(operation, id).await.expect_err("it is forgotten").0, Code::JobUnknown);
+    }
+    rig.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn failures_are_counted_up_to_the_number_that_the_job_bears() {
+    let rig = Rig::new().await;
+    rig.fill("s", 300);
+    for id in 0..50 {
+        rig.put("s", id, &Bins::new().with("n", "text")).expect("there is room");
+    }
+    let bears = rig.start_add(&[("failures_max", 50.into())]).await;
+    let job = rig.ended(bears).await;
+    assert_eq!((text(&job, "state"), numbers(&job)), ("done".to_owned(), (300, 250, 50)));
+    let Value::List(failures) = field(&job, "failures_first") else { panic!("{job:?}") };
+    assert_eq!(failures.len(), 1, "they all failed the same way");
+    assert_eq!((text(&failures[0], "code"), number(&failures[0], "count")), ("function_failed".to_owned(), 50));
+    assert_eq!(text(&failures[0], "message"), "no number");
+    assert!(text(&failures[0], "key").starts_with("s/"));
+    let one_less = rig.start_add(&[("failures_max", 49.into())]).await;
+    let job = rig.ended(one_less).await;
+    assert_eq!((text(&job, "state"), number(&job, "failures")), ("failed".to_owned(), 50));
+    assert!(text(&job, "message").contains("more than 49 records failed; the last: no number"), "{job:?}");
+    rig.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_be_started_says_why() {
+    let rig = Rig::new().await;
+    rig.fill("s", 10);
+    let refused = async |options: &[(&str, Value)]| rig.start(options).await.expect_err("it is refused").0;
+    assert_eq!(refused(&[("function", "nobody.add".into())]).await, Code::ModuleUnknown);
+    assert_eq!(refused(&[("function", "shop.nothing".into())]).await, Code::FunctionUnknown);
+    assert_eq!(refused(&[("function", "shop.total".into())]).await, Code::FunctionKindMismatch);
+    assert_eq!(refused(&[("function", "shop.add".into()), ("parallel", 1_000.into())]).await, Code::InvalidRequest);
+    assert_eq!(refused(&[]).await, Code::InvalidRequest);
+    let large = Value::Bytes(vec![0; ARGUMENTS_BYTES_MAX]);
+    assert_eq!(refused(&[("function", "shop.add".into()), ("arguments", large)]).await, Code::FunctionInputLimit);
+    let options = archive_value(&map(&[("function", "shop.add".into())])).expect("a value");
+    let body = RequestBody::Job(JobRequest { operation: JobOperation::Start, options: &options });
+    assert_eq!(rig.ask(Verb::Job, 9, &body).await.expect_err("no such number").0, Code::NamespaceUnknown);
+    assert_eq!(rig.job(JobOperation::Status, &map(&[])).await.expect_err("no id").0, Code::InvalidRequest);
+    assert_eq!(rig.of(JobOperation::Status, -1).await.expect_err("no id").0, Code::InvalidRequest);
+    let mut active = Vec::new();
+    for _ in 0..JOBS_ACTIVE_MAX {
+        active.push(rig.start_add(&[("records_per_sec", 1.into())]).await);
+    }
+    assert_eq!(refused(&[("function", "shop.add".into())]).await, Code::JobsFull);
+    rig.of(JobOperation::Cancel, active[3]).await.expect("it runs");
+    assert!(rig.start(&[("function", "shop.look".into())]).await.is_ok(), "there is room again");
+    rig.close().await;
+}
+
+/// Catches: a paused module whose job fails on every record; a version removed from under a job.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_waits_for_a_paused_module_and_keeps_its_version() {
+    let rig = Rig::new().await;
+    rig.fill("s", 400);
+    let id = rig.start_add(&[("records_per_sec", 100.into())]).await;
+    rig.until(id, |job| number(job, "records_seen") > 3).await;
+    let registry = &rig.platform.functions.registry;
+    registry.pause("shop", true).await.expect("paused");
+    let waits = rig.until(id, |job| text(job, "message").contains("paused")).await;
+    assert_eq!((text(&waits, "state"), number(&waits, "failures")), ("running".to_owned(), 0));
+    registry.pause("shop", false).await.expect("resumed");
+    rig.until(id, |job| number(job, "records_seen") > number(&waits, "records_seen") + 3).await;
+    // Another version becomes active: the job stays with its own.
+    registry.add("shop", "2", Guest::new("other", RECORD).component().into(), Vec::new()).await.expect("added");
+    registry.activate("shop", "2").await.expect("active");
+    let remove = ModuleRequest { name: "shop", version: "1", operation: ModuleOperation::Remove };
+    let refused = rig.ask(Verb::Module, 0, &RequestBody::Module(remove)).await.expect_err("a job runs on it");
+    assert!(refused.0 == Code::ModuleActive && refused.1.contains("job 1"), "{refused:?}");
+    let job = rig.ended(id).await;
+    assert_eq!((text(&job, "state"), numbers(&job)), ("done".to_owned(), (400, 400, 0)));
+    rig.ask(Verb::Module, 0, &RequestBody::Module(remove)).await.expect("nobody needs it any more");
+    rig.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_truncated_set_has_no_records_left_to_visit() {
+    let rig = Rig::new().await;
+    rig.fill("s", 500);
+    let id = rig.start_add(&[("records_per_sec", 200.into())]).await;
+    rig.until(id, |job| number(job, "records_seen") > 3).await;
+    rig.namespace.truncate("s").await.expect("there is room for the marker");
+    let job = rig.ended(id).await;
+    assert_eq!(text(&job, "state"), "done");
+    let (seen, changed, failures) = numbers(&job);
+    assert!(seen < 500 && changed == seen && failures == 0, "{job:?}");
+    let (_, stored) = rig.namespace.read(Key::new("test", "s", 0).digest()).await.expect("it can be read");
+    assert!(stored.is_none(), "no job brings back what was truncated");
+    rig.close().await;
+}
+
+/// Catches: a full device that fails a job, or counts its records as failures.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_waits_while_the_device_is_full() {
+    let rig = Rig::open(None, Policy { high_water_percent: 0, ..Policy::ram("test", 96 << 20) }).await;
+    rig.add_module().await;
+    rig.fill("s", 200);
+    let large = Bins::new().with("n", 0).with("bytes", vec![7; 256 << 10]);
+    let mut filler = 0;
+    loop {
+        match rig.put("filler", filler, &large) {
+            Ok(()) => filler += 1,
+            Err(WriteError::Backpressure) => tokio::time::sleep(Duration::from_millis(1)).await,
+            Err(WriteError::StopWrites { .. }) => break,
+            Err(other) => panic!("{other}"),
+        }
+    }
+    let id = rig.start_add(&[]).await;
+    let waits = rig.until(id, |job| text(job, "message").contains("nearly full")).await;
+    assert_eq!((text(&waits, "state"), number(&waits, "failures")), ("running".to_owned(), 0));
+    rig.namespace.truncate("filler").await.expect("deletions go on");
+    let job = rig.ended(id).await;
+    assert_eq!((text(&job, "state"), numbers(&job)), ("done".to_owned(), (200, 200, 0)));
+    rig.close().await;
+}
+
+fn on_disk(dir: &Path) -> Policy {
+    Policy { cache_bytes: 16 << 20, ..Policy::flash("test", dir.join("test.log"), 192 << 20) }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn over_a_restart_running_jobs_go_on_and_paused_ones_stay_so() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let rig = Rig::open(Some(dir.path()), on_disk(dir.path())).await;
+    rig.add_module().await;
+    rig.fill("s", 400);
+    rig.fill("t", 50);
+    let running = rig.start_add(&[("records_per_sec", 200.into())]).await;
+    let other = [("function", "shop.add".into()), ("set", "t".into()), ("records_per_sec", 10.into())];
+    let paused = rig.start(&other).await.expect("it starts");
+    rig.of(JobOperation::Pause, paused).await.expect("it runs");
+    let gone = rig.start(&[("function", "shop.look".into()), ("records_per_sec", 1.into())]).await.expect("it starts");
+    rig.of(JobOperation::Cancel, gone).await.expect("it runs");
+    let before = rig.until(running, |job| number(job, "records_seen") > 20).await;
+    assert_eq!(field(&before, "kept"), &Value::from(true));
+    rig.close().await;
+    std::fs::write(dir.path().join("jobs/77.job"), b"no job").expect("written");
+
+    let rig = Rig::open(Some(dir.path()), on_disk(dir.path())).await;
+    let job = rig.ended(running).await;
+    assert_eq!((text(&job, "state"), number(&job, "failures")), ("done".to_owned(), 0), "{job:?}");
+    for id in 0..400 {
+        // Those of before the restart lie behind the scan's beginning, and may come again.
+        assert!(matches!(rig.n("s", id).await, Value::Int(1..=2)), "record {id}");
+    }
+    let still = rig.of(JobOperation::Status, paused).await.expect("it is known");
+    assert_eq!(text(&still, "state"), "paused");
+    assert_eq!(rig.of(JobOperation::Status, gone).await.map(|job| text(&job, "state")), Ok("cancelled".to_owned()));
+    assert_eq!(rig.of(JobOperation::Status, 77).await.expect_err("its file is damaged").0, Code::JobUnknown);
+    let next = rig.start(&[("function", "shop.look".into())]).await.expect("it starts");
+    assert_eq!(next, 78, "a damaged file's number isn't given to another job");
+    rig.of(JobOperation::Resume, paused).await.expect("it waits");
+    rig.until(paused, |job| number(job, "records_seen") > 2).await;
+    // The version goes behind the node's back.
+    rig.close().await;
+    std::fs::remove_dir_all(dir.path().join("modules")).expect("removed");
+    let rig = Rig::open(Some(dir.path()), on_disk(dir.path())).await;
+    let job = rig.ended(paused).await;
+    assert_eq!(text(&job, "state"), "failed");
+    assert!(text(&job, "message").contains("shop"), "{job:?}");
+    rig.close().await;
+}
