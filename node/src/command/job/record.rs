@@ -81,6 +81,8 @@ pub struct RecordFailure {
 pub struct Place {
     /// The log's identity.
     pub log_id: u64,
+    /// The log's epoch then.
+    pub epoch: u64,
     /// Where the scan began.
     pub start_lsn: u64,
     /// Where it goes on.
@@ -89,17 +91,18 @@ pub struct Place {
     pub emitted: u64,
 }
 
-impl From<Cursor> for Place {
-    fn from(cursor: Cursor) -> Self {
+impl Place {
+    /// A cursor in a log of this epoch.
+    pub fn new(cursor: Cursor, epoch: u64) -> Self {
         let Cursor { log_id, start_lsn, position_lsn, emitted } = cursor;
-        Place { log_id, start_lsn, position_lsn, emitted }
+        Place { log_id, epoch, start_lsn, position_lsn, emitted }
     }
-}
 
-impl From<Place> for Cursor {
-    fn from(place: Place) -> Self {
-        let Place { log_id, start_lsn, position_lsn, emitted } = place;
-        Cursor { log_id, start_lsn, position_lsn, emitted }
+    /// The cursor, for a log that was opened since, at this epoch; `None`: the device was emptied or is another one, since
+    /// epochs rise with each opening.
+    pub fn cursor_after(self, epoch: u64) -> Option<Cursor> {
+        let Place { log_id, start_lsn, position_lsn, emitted, .. } = self;
+        (epoch > self.epoch).then_some(Cursor { log_id, start_lsn, position_lsn, emitted })
     }
 }
 
@@ -348,6 +351,15 @@ pub(super) mod tests {
         let mut long = in_state(JobState::Running);
         long.count_failure(&"k".repeat(5_000), Code::FunctionFailed, &"ä".repeat(5_000));
         assert!(long.failures_first[0].message.len() <= 300 && long.failures_first[0].key.len() == 300);
+    }
+
+    /// Catches: a job that takes its place on an emptied device for its place on the one before, and leaves records out.
+    #[test]
+    fn a_place_is_of_the_log_that_it_was_found_on() {
+        let cursor = Cursor { log_id: 1, start_lsn: 9, position_lsn: 5, emitted: 2 };
+        let place = Place::new(cursor, 3);
+        assert_eq!(place.cursor_after(4), Some(cursor));
+        assert_eq!((place.cursor_after(3), place.cursor_after(1)), (None, None));
     }
 
     #[test]

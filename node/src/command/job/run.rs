@@ -20,7 +20,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::super::context::Context;
 use super::desk::{Control, Desk, Job};
 use super::pace::Pace;
-use super::record::JobState;
+use super::record::{JobState, Place};
 use super::visit::{Target, Visited, Visits};
 use crate::store::Values;
 use crate::store::scan::{Progress, ScanError, Scanner, Sink};
@@ -119,14 +119,18 @@ impl Runner {
     ) -> Result<Self, ScanError> {
         let (spec, place) = job.with(|record| (record.spec.clone(), record.place));
         let namespace = visits.namespace.clone();
-        // A log in memory began anew with the node, and so does the job.
-        let place = place.filter(|_| !matches!(namespace.policy.values, Values::Ram { .. })).map(Cursor::from);
-        let scanner = match Scanner::new(namespace.clone(), spec.filter(), place) {
-            Err(ScanError::Cursor) => {
-                tracing::warn!(job = job.id(), "the job's log isn't the one that it began on: it begins anew");
+        // A log in memory began anew with the node.
+        let lasts = !matches!(namespace.policy.values, Values::Ram { .. });
+        let cursor = place.and_then(|place| place.cursor_after(namespace.log.epoch())).filter(|_| lasts);
+        let again = cursor.map(|cursor| Scanner::new(namespace.clone(), spec.filter(), Some(cursor)));
+        let scanner = match again {
+            Some(Ok(scanner)) => scanner,
+            _ => {
+                if place.is_some() {
+                    tracing::warn!(job = job.id(), "the job's log isn't the one that it began on: it begins anew");
+                }
                 Scanner::new(namespace.clone(), spec.filter(), None)?
             }
-            scanner => scanner?,
         };
         let oldest = match namespace.log.oldest_sequence() {
             u64::MAX => Lsn(0),
@@ -320,9 +324,9 @@ impl Runner {
             self.hold = Some(format!("the job's place can't be written down: {error}"));
             return false;
         }
-        let (place, progress) = (self.place, self.progress());
+        let (place, progress) = (Place::new(self.place, log.epoch()), self.progress());
         let saved = self.desk.save(&self.job, |record| {
-            record.place = Some(place.into());
+            record.place = Some(place);
             record.progress = progress.max(record.progress);
         });
         if let Err(error) = saved.await {

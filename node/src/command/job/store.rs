@@ -199,7 +199,7 @@ mod tests {
         store.save(&job).await.expect("written");
         job.state = JobState::Paused;
         job.progress = 1.0 / 3.0;
-        job.place = Some(Place { log_id: u64::MAX, start_lsn: 1, position_lsn: u64::MAX - 1, emitted: 3 });
+        job.place = Some(Place { log_id: u64::MAX, epoch: 2, start_lsn: 1, position_lsn: u64::MAX - 1, emitted: 3 });
         job.count_failure("set/\u{0}\"", outcrop_wire::Code::FunctionFailed, "ä\n");
         store.save(&job).await.expect("written");
         let (store, found) = JobStore::open(Some(dir.path())).await.expect("it opens");
