@@ -8,7 +8,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 /// Records of the set.
-const RECORDS: i64 = 6_000;
+const RECORDS: i64 = 9_000;
 /// Beyond this a job that doesn't come on is taken for stuck.
 const PATIENCE: Duration = Duration::from_secs(180);
 
@@ -74,10 +74,14 @@ async fn killed_again_and_again(settings: Settings) {
     assert!(started.kept, "it survives the node");
     let mut client = client;
     for round in 0..rounds {
-        // Past a checkpoint at least once, somewhere between two at other times.
-        let before = until(&client, started.id, |job| job.records_seen > 0).await.records_seen;
-        let more = rng.random_range(1..1_500);
-        until(&client, started.id, |job| job.records_seen > before + more || job.progress > 0.9).await;
+        let before = until(&client, started.id, |job| job.records_seen > 0).await;
+        if round % 2 == 0 {
+            // Right after the job's place was written down: the latest writes are on no device unless it waited for them.
+            until(&client, started.id, |job| job.updated_ms > before.updated_ms).await;
+        } else {
+            let more = rng.random_range(1..1_500);
+            until(&client, started.id, |job| job.records_seen > before.records_seen + more).await;
+        }
         node = NodeProcess::start(node.kill());
         client = node.client().await.expect("the node serves");
         let job = client.jobs().status(started.id).await.expect("it is known after the kill");
