@@ -65,7 +65,7 @@ async fn over_a_restart_running_jobs_go_on_and_paused_ones_stay_so() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_power_failure_leaves_no_record_out_though_writes_are_acknowledged_from_memory() {
     const RECORDS: i64 = 6_000;
-    let device = MemoryDevice::new(SEGMENTS_OFFSET + (12 * 8 << 20), 1);
+    let device = MemoryDevice::new(SEGMENTS_OFFSET + (96 << 20), 1);
     let options = LogOptions { segment_bytes: 8 << 20, ..LogOptions::default() };
     Log::create(Arc::new(device.clone()), *b"the tests' log\0\0", options).await.expect("the device is blank");
     // Without defrag: after the crash it would move the few records of a segment behind the job's place.
