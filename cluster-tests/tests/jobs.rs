@@ -59,7 +59,7 @@ async fn settle(node: &NodeProcess) {
     tokio::time::timeout(PATIENCE, settling).await.expect("the device follows");
 }
 
-/// Kills the node in the middle of the job, `commit` as it is; every acknowledged write of others stays as well.
+/// Kills the node in the middle of the job, by turns right after its place was written down and at any moment.
 async fn killed_again_and_again(settings: Settings) {
     let rounds = size::from_env("OUTCROP_KILL_ROUNDS", 5).min(8) as i64 - 2;
     let mut rng = StdRng::seed_from_u64(20_261_127);
@@ -112,7 +112,8 @@ async fn a_job_survives_kill_9() {
     killed_again_and_again(Settings::flash("192MiB")).await;
 }
 
-/// Catches: a place in the log that is written down before the writes that it rests on are durable.
+/// What the process had not handed to the device is gone with it. That the place waits for the device is what
+/// `node/tests/functions_jobs_restart.rs` shows, where no defrag moves what would be left out.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_job_survives_kill_9_where_writes_are_acknowledged_from_memory() {
     let mut settings = Settings::flash("192MiB");

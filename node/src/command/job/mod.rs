@@ -1,7 +1,7 @@
 //! `job`: a record function on every record of a set, in the background.
 //!
-//! [`Desk`] keeps the jobs; [`run`] works on one, as a task of one thread of the function pool; [`visit`] applies the
-//! function to one record the way `call` does; [`record`] is a job as it stands, [`store`] its file.
+//! [`Desk`] keeps the jobs; `run` works on one, as a task of one thread of the function pool; `visit` applies the
+//! function to one record the way `call` does; `record` is a job as it stands, `store` its file.
 
 mod desk;
 mod pace;
