@@ -161,17 +161,7 @@ impl Node {
         let opened: Vec<Arc<Namespace>> = namespaces.iter().map(|(namespace, _)| namespace.clone()).collect();
         // Set once, here.
         let _ = stats.namespaces.set(opened.clone());
-        let deadline_ms = config.limits.request_deadline.as_millis() as u32;
-        let count_of = (count, opened.len());
-        let parts = (world.clock.clone(), world.entropy.clone());
-        let platform = Platform::start(&config.functions, &world.equipment, data_dir, parts, count_of).await?;
-        let mut context = Context::new(opened, deadline_ms, config.limits.large_bytes_max, stats.clone());
-        if let Some(platform) = &platform {
-            // Set once, here, as well.
-            let _ = stats.jobs.set(platform.functions.jobs.clone());
-            context = context.with_functions(platform.functions.clone());
-        }
-        let context = Arc::new(context);
+        let (context, platform) = start_context(&config, &world, opened, count, &stats).await?;
         let (closing, closed) = watch::channel(false);
         let shared = Arc::new(share(&config.limits, &context, &world.clock, node_id, closed));
         let tls_config =
@@ -272,6 +262,28 @@ impl Node {
         let _ = tokio::task::spawn_blocking(move || workers.into_iter().for_each(Worker::stop)).await;
         if cut_off > 0 { Err(ShutdownError::CutOff(cut_off)) } else { Ok(()) }
     }
+}
+
+/// What the verbs share, with functions and jobs if the node offers them. No job works yet.
+async fn start_context(
+    config: &Config,
+    world: &World,
+    namespaces: Vec<Arc<Namespace>>,
+    workers: usize,
+    stats: &Arc<Stats>,
+) -> Result<(Arc<Context>, Option<Platform>), StartError> {
+    let deadline_ms = config.limits.request_deadline.as_millis() as u32;
+    let data_dir = config.node.data_dir.as_deref();
+    let count_of = (workers, namespaces.len());
+    let parts = (world.clock.clone(), world.entropy.clone());
+    let platform = Platform::start(&config.functions, &world.equipment, data_dir, parts, count_of).await?;
+    let mut context = Context::new(namespaces, deadline_ms, config.limits.large_bytes_max, stats.clone());
+    if let Some(platform) = &platform {
+        // Set once, here.
+        let _ = stats.jobs.set(platform.functions.jobs.clone());
+        context = context.with_functions(platform.functions.clone());
+    }
+    Ok((Arc::new(context), platform))
 }
 
 fn share(
