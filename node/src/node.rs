@@ -11,6 +11,7 @@ use tokio::sync::{OnceCell, watch};
 use tokio::time::Instant;
 
 use crate::command::Context;
+use crate::command::job::Desk;
 use crate::config::Config;
 use crate::identity::{self, DataDirLock};
 use crate::options::{LimitOptions, NamespaceOptions};
@@ -145,6 +146,7 @@ impl Node {
         let stats = Arc::new(Stats {
             metrics: metrics.clone(),
             namespaces: OnceCell::new(),
+            jobs: OnceCell::new(),
             node_id,
             workers: count,
             started: Instant::now(),
@@ -159,15 +161,7 @@ impl Node {
         let opened: Vec<Arc<Namespace>> = namespaces.iter().map(|(namespace, _)| namespace.clone()).collect();
         // Set once, here.
         let _ = stats.namespaces.set(opened.clone());
-        let deadline_ms = config.limits.request_deadline.as_millis() as u32;
-        let count_of = (count, opened.len());
-        let parts = (world.clock.clone(), world.entropy.clone());
-        let platform = Platform::start(&config.functions, &world.equipment, data_dir, parts, count_of).await?;
-        let mut context = Context::new(opened, deadline_ms, config.limits.large_bytes_max, stats);
-        if let Some(platform) = &platform {
-            context = context.with_functions(platform.functions.clone());
-        }
-        let context = Arc::new(context);
+        let (context, platform) = start_context(&config, &world, opened, count, &stats).await?;
         let (closing, closed) = watch::channel(false);
         let shared = Arc::new(share(&config.limits, &context, &world.clock, node_id, closed));
         let tls_config =
@@ -186,6 +180,9 @@ impl Node {
             });
             let listening = listening.await.map_err(|_| StartError::Ended)?;
             listeners.push(listening.map_err(|error| StartError::Listen(format!("{data_addr}: {error}")))?);
+        }
+        if let Some(platform) = &platform {
+            platform.functions.jobs.resume(&context);
         }
         readiness.set(Readiness::Ready);
         tracing::info!(%data_addr, admin = ?admin.as_ref().map(Admin::address), workers = count, "ready");
@@ -233,6 +230,9 @@ impl Node {
         self.readiness.set(Readiness::Draining);
         self.context.drain();
         let deadline = Instant::now() + self.drain;
+        if let Some(platform) = &self.platform {
+            platform.functions.jobs.stop(self.drain).await;
+        }
         while self.context.under_way() > 0 && Instant::now() < deadline {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -262,6 +262,28 @@ impl Node {
         let _ = tokio::task::spawn_blocking(move || workers.into_iter().for_each(Worker::stop)).await;
         if cut_off > 0 { Err(ShutdownError::CutOff(cut_off)) } else { Ok(()) }
     }
+}
+
+/// What the verbs share, with functions and jobs if the node offers them. No job works yet.
+async fn start_context(
+    config: &Config,
+    world: &World,
+    namespaces: Vec<Arc<Namespace>>,
+    workers: usize,
+    stats: &Arc<Stats>,
+) -> Result<(Arc<Context>, Option<Platform>), StartError> {
+    let deadline_ms = config.limits.request_deadline.as_millis() as u32;
+    let data_dir = config.node.data_dir.as_deref();
+    let count_of = (workers, namespaces.len());
+    let parts = (world.clock.clone(), world.entropy.clone());
+    let platform = Platform::start(&config.functions, &world.equipment, data_dir, parts, count_of).await?;
+    let mut context = Context::new(namespaces, deadline_ms, config.limits.large_bytes_max, stats.clone());
+    if let Some(platform) = &platform {
+        // Set once, here.
+        let _ = stats.jobs.set(platform.functions.jobs.clone());
+        context = context.with_functions(platform.functions.clone());
+    }
+    Ok((Arc::new(context), platform))
 }
 
 fn share(
@@ -395,6 +417,7 @@ async fn start_tracing(
 struct Stats {
     metrics: Arc<Metrics>,
     namespaces: OnceCell<Vec<Arc<Namespace>>>,
+    jobs: OnceCell<Arc<Desk>>,
     node_id: u64,
     workers: usize,
     started: Instant,
@@ -411,6 +434,7 @@ impl StatsSource for Stats {
             workers: self.workers as u32,
             draining: self.draining.load(Ordering::Relaxed),
             namespaces: namespaces.iter().map(|namespace| namespace.stats()).collect(),
+            jobs: self.jobs.get().map(|jobs| jobs.stats()).unwrap_or_default(),
             requests: self.metrics.verb_stats(),
             quic: self.metrics.quic_stats(),
             process: ProcessStats::of_this_process(),

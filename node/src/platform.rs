@@ -6,6 +6,7 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use crate::command::functions::Functions;
+use crate::command::job::{Desk, JobStoreError};
 use crate::server::worker::{Worker, WorkerError};
 use crate::udf::registry::{BuiltIn, NamespaceRules, Registry, RegistryError};
 use crate::udf::{Compiler, FunctionOptions, Host, HostError};
@@ -23,6 +24,9 @@ pub enum PlatformError {
     /// The registry.
     #[error("functions: {0}")]
     Registry(#[from] RegistryError),
+    /// Jobs.
+    #[error("functions: {0}")]
+    Jobs(#[from] JobStoreError),
 }
 
 /// Settings of functions.
@@ -87,8 +91,8 @@ impl Platform {
         let mut rules = options.rules.clone();
         rules.resize_with(namespaces, NamespaceRules::default);
         let registry = Registry::open(host.clone(), data_dir, clock.clone(), rules, &equipment.built_in).await?;
-        let data_dir = data_dir.map(Path::to_path_buf);
-        let functions = Functions { registry, host, clock, entropy, data_dir, parallel: threads.max(1) };
+        let jobs = Desk::open(data_dir, clock.clone()).await?;
+        let functions = Functions { registry, host, clock, entropy, jobs, parallel: threads.max(1) };
         Ok(Some(Platform { functions: Arc::new(functions), pool }))
     }
 }

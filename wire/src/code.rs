@@ -127,11 +127,11 @@ codes! {
     ModuleNotReady = 628, "module_not_ready", Backoff, "The module is still being compiled or loaded.", "Retry with back-off.";
     ModuleExists = 629, "module_exists", Never, "That version is there already with other content.", "Deploy it as another version: a version never changes.";
     ModulesFull = 630, "modules_full", Never, "There are as many modules, versions or bytes of them as may be.", "Remove versions that nobody uses, or raise the limit.";
-    ModuleActive = 631, "module_active", Never, "The version is active, so that it can't be removed.", "Activate another version or deactivate the module first.";
+    ModuleActive = 631, "module_active", Never, "The version is active, or a job runs on it, so that it can't be removed.", "Activate another version or deactivate the module first; wait for the job, or cancel it.";
 
-    JobUnknown = 640, "job_unknown", Never, "There is no such job.", "Look at `outcrop jobs`.";
+    JobUnknown = 640, "job_unknown", Never, "There is no such job.", "Look at `outcrop jobs list`.";
     JobsFull = 641, "jobs_full", Backoff, "As many jobs as may be are there already; nothing was done.", "Wait for one to end, or remove jobs that have.";
-    JobState = 642, "job_state", Never, "The job's state doesn't allow it (one that has ended can't be resumed, one that runs can't be removed).", "Look at its state with `outcrop jobs`.";
+    JobState = 642, "job_state", Never, "The job's state doesn't allow it (one that has ended can't be resumed, one that runs can't be removed).", "Look at its state with `outcrop jobs list`.";
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use outcrop_client::{Client, Job, JobSpec, JobState, Value};
 
 use super::aggregate::parse_partitions;
@@ -25,6 +26,8 @@ Examples:
 A job survives a restart of the node. Each record is visited at least once: a function that a job runs should do no
 harm if it runs twice on a record.";
 
+/// Steps of a progress bar.
+const BAR_STEPS: u64 = 1_000;
 /// How often a waiting command looks.
 const LOOK_EVERY: Duration = Duration::from_millis(300);
 
@@ -73,6 +76,12 @@ pub struct StartArgs {
     /// Records a second, at most
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub rate: Option<u32>,
+    /// Records under way at once, 1 to 32 [default: 4]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=32))]
+    pub parallel: Option<u32>,
+    /// Give up once the function has failed on more records than this [default: 100]
+    #[arg(long, value_name = "N")]
+    pub max_failures: Option<u64>,
     /// Only these partitions, such as 0-2047
     #[arg(long, value_name = "FIRST-LAST", value_parser = parse_partitions)]
     pub partitions: Option<(u16, u16)>,
@@ -153,6 +162,12 @@ async fn start(args: &StartArgs, client: &Client) -> Result<Exit, Failure> {
     if let Some((first, last)) = args.partitions {
         spec = spec.partitions(first..=last);
     }
+    if let Some(parallel) = args.parallel {
+        spec = spec.parallel(parallel);
+    }
+    if let Some(most) = args.max_failures {
+        spec = spec.failures_max(most);
+    }
     let job = client.jobs().start(&spec.records_per_sec(args.rate.unwrap_or(0))).await?;
     if args.wait {
         return wait(client, job.id, args.target.output).await;
@@ -162,22 +177,39 @@ async fn start(args: &StartArgs, client: &Client) -> Result<Exit, Failure> {
 
 /// Waits for the end, showing progress on a terminal's standard error.
 async fn wait(client: &Client, id: u64, output: OutputFormat) -> Result<Exit, Failure> {
-    let shows = output == OutputFormat::Table && std::io::IsTerminal::is_terminal(&std::io::stderr());
+    let bar = progress_bar(output);
     loop {
         let job = client.jobs().status(id).await?;
-        if shows {
-            let (percent, seen) = (job.progress * 100.0, grouped(job.records_seen));
-            eprint!("\rjob {id}: {percent:.0}%, {seen} records, {} failures ", grouped(job.failures));
+        if let Some(bar) = &bar {
+            bar.set_position((job.progress * BAR_STEPS as f64) as u64);
+            bar.set_message(progress_text(&job));
         }
         if job.state.has_ended() {
-            if shows {
-                eprintln!();
+            if let Some(bar) = &bar {
+                bar.finish_and_clear();
             }
             print(std::slice::from_ref(&job), output)?;
             return verdict(&job);
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }
+}
+
+fn progress_bar(output: OutputFormat) -> Option<ProgressBar> {
+    let shows = output == OutputFormat::Table && std::io::IsTerminal::is_terminal(&std::io::stderr());
+    let style = ProgressStyle::with_template("{bar:32} {percent:>3}%  {msg}").ok()?;
+    shows.then(|| ProgressBar::with_draw_target(Some(BAR_STEPS), ProgressDrawTarget::stderr()).with_style(style))
+}
+
+fn progress_text(job: &Job) -> String {
+    let seen = grouped(job.records_seen);
+    let failures = if job.failures > 0 { format!(", {} failed", grouped(job.failures)) } else { String::new() };
+    let state = match (job.state, job.message.as_str()) {
+        (JobState::Running, "") => String::new(),
+        (JobState::Running, why) => format!(", waits: {}", value_text(&why.into())),
+        (state, _) => format!(", {}", state_text(state)),
+    };
+    format!("job {}: {seen} records{failures}, {}/s{state}", job.id, grouped(job.rate as u64))
 }
 
 fn verdict(job: &Job) -> Result<Exit, Failure> {
@@ -188,7 +220,8 @@ fn verdict(job: &Job) -> Result<Exit, Failure> {
             Err(Failure::partial(message, "The first of them say why above."))
         }
         (state, _) => {
-            let message = format!("job {} is {}", job.id, state_text(state));
+            let why = if job.message.is_empty() { String::new() } else { format!(": {}", job.message) };
+            let message = format!("job {} is {}{why}", job.id, state_text(state));
             Err(Failure::partial(message, "Its records may be changed in part."))
         }
     }
@@ -214,8 +247,9 @@ fn print(jobs: &[Job], output: OutputFormat) -> Result<Exit, Failure> {
     if jobs.is_empty() {
         out.line("no jobs")?;
     } else {
-        let mut rows =
-            table(["job", "function", "over", "state", "progress", "records", "changed", "failed", "started"]);
+        let mut rows = table([
+            "job", "function", "over", "state", "progress", "records", "changed", "failed", "rate/s", "started",
+        ]);
         for job in jobs {
             rows.add_row([
                 job.id.to_string(),
@@ -226,30 +260,46 @@ fn print(jobs: &[Job], output: OutputFormat) -> Result<Exit, Failure> {
                 grouped(job.records_seen),
                 grouped(job.records_changed),
                 grouped(job.failures),
+                grouped(job.rate as u64),
                 utc(job.started_ms / 1_000),
             ]);
         }
         out.table(&rows)?;
         for job in jobs {
-            for failure in &job.failures_first {
-                out.line(&format!(
-                    "  job {}, {}: {}",
-                    job.id,
-                    failure.key,
-                    value_text(&failure.message.as_str().into())
-                ))?;
-            }
+            remarks(job).iter().try_for_each(|remark| out.line(&format!("  job {}{remark}", job.id)))?;
         }
     }
     out.flush()?;
     Ok(Exit::Ok)
 }
 
+/// What a table has no room for.
+fn remarks(job: &Job) -> Vec<String> {
+    let shown = |text: &str| value_text(&text.into());
+    let mut remarks = Vec::new();
+    if !job.message.is_empty() {
+        let says = if job.state == JobState::Running { "waits: " } else { "" };
+        remarks.push(format!(": {says}{}", shown(&job.message)));
+    }
+    if !job.kept && !job.state.has_ended() {
+        remarks.push(" ends with the node, which has no data directory".to_owned());
+    }
+    remarks.extend(job.failures_first.iter().map(|failure| {
+        let more = if failure.count > 1 { format!(" ({} records)", grouped(failure.count)) } else { String::new() };
+        format!(", {}: {}: {}{more}", shown(&failure.key), failure.code, shown(&failure.message))
+    }));
+    remarks
+}
+
 fn to_json(job: &Job) -> Value {
-    let failures = job
-        .failures_first
-        .iter()
-        .map(|failure| object([("key", failure.key.as_str().into()), ("message", failure.message.as_str().into())]));
+    let failures = job.failures_first.iter().map(|failure| {
+        object([
+            ("key", failure.key.as_str().into()),
+            ("code", failure.code.as_str().into()),
+            ("message", failure.message.as_str().into()),
+            ("count", count(failure.count)),
+        ])
+    });
     object([
         ("id", count(job.id)),
         ("namespace", job.namespace.as_str().into()),
@@ -257,13 +307,20 @@ fn to_json(job: &Job) -> Value {
         ("function", job.function.as_str().into()),
         ("version", job.version.as_str().into()),
         ("state", state_text(job.state).into()),
+        ("message", job.message.as_str().into()),
         ("progress", job.progress.into()),
+        ("rate", job.rate.into()),
+        ("records_per_sec", i64::from(job.records_per_sec).into()),
+        ("parallel", i64::from(job.parallel).into()),
+        ("failures_max", count(job.failures_max)),
+        ("kept", job.kept.into()),
         ("records_seen", count(job.records_seen)),
         ("records_changed", count(job.records_changed)),
         ("failures", count(job.failures)),
         ("failures_first", Value::List(failures.collect())),
         ("started_ms", count(job.started_ms)),
         ("updated_ms", count(job.updated_ms)),
+        ("ended_ms", count(job.ended_ms)),
     ])
 }
 

@@ -37,6 +37,8 @@ pub struct JobSpec {
     arguments: Value,
     partitions: RangeInclusive<u16>,
     records_per_sec: u32,
+    parallel: Option<u32>,
+    failures_max: Option<u64>,
 }
 
 impl JobSpec {
@@ -53,6 +55,8 @@ impl JobSpec {
             arguments: Value::Null,
             partitions: 0..=PARTITIONS as u16 - 1,
             records_per_sec: 0,
+            parallel: None,
+            failures_max: None,
         }
     }
 
@@ -86,6 +90,26 @@ impl JobSpec {
         JobSpec { records_per_sec, ..self }
     }
 
+    /// So many records are under way at once, 1 to 32; 4 unless said.
+    ///
+    /// ```
+    /// let spec = outcrop_client::JobSpec::new("test", "products", "shop.discount").parallel(16);
+    /// ```
+    #[must_use]
+    pub fn parallel(self, parallel: u32) -> Self {
+        JobSpec { parallel: Some(parallel), ..self }
+    }
+
+    /// Gives up once the function has failed on more records than this; 100 unless said, [`u64::MAX`]: never.
+    ///
+    /// ```
+    /// let spec = outcrop_client::JobSpec::new("test", "products", "shop.discount").failures_max(0);
+    /// ```
+    #[must_use]
+    pub fn failures_max(self, failures_max: u64) -> Self {
+        JobSpec { failures_max: Some(failures_max), ..self }
+    }
+
     fn check(&self) -> Result<(), ClientError> {
         check_namespace_name(&self.namespace)?;
         if !self.set.is_empty() {
@@ -100,14 +124,18 @@ impl JobSpec {
     }
 
     fn to_map(&self) -> Value {
-        Value::Map(vec![
+        let mut options = vec![
             (MapKey::from("function"), self.function.as_str().into()),
             (MapKey::from("set"), self.set.as_str().into()),
             (MapKey::from("partition_first"), i64::from(*self.partitions.start()).into()),
             (MapKey::from("partition_last"), i64::from(*self.partitions.end()).into()),
             (MapKey::from("arguments"), self.arguments.clone()),
             (MapKey::from("records_per_sec"), i64::from(self.records_per_sec).into()),
-        ])
+        ];
+        options.extend(self.parallel.map(|parallel| (MapKey::from("parallel"), i64::from(parallel).into())));
+        let narrow = |number: u64| Value::Int(i64::try_from(number).unwrap_or(i64::MAX));
+        options.extend(self.failures_max.map(|most| (MapKey::from("failures_max"), narrow(most))));
+        Value::Map(options)
     }
 }
 
@@ -170,20 +198,34 @@ pub struct Job {
     pub set: String,
     /// Where it stands.
     pub state: JobState,
+    /// Why it failed, or why a running one doesn't go on at the moment; else empty.
+    pub message: String,
     /// Records that were visited.
     pub records_seen: u64,
     /// Those that the function changed.
     pub records_changed: u64,
     /// Those on which it failed.
     pub failures: u64,
-    /// The first of the failures, 16 at most.
+    /// The first of the failures, 16 at most, each another one.
     pub failures_first: Vec<RecordFailure>,
+    /// Failures that it bears.
+    pub failures_max: u64,
     /// How far it is, from 0 to 1.
     pub progress: f64,
+    /// Records a second, lately; 0 unless it runs.
+    pub rate: f64,
+    /// Records a second, at most; 0: no limit.
+    pub records_per_sec: u32,
+    /// Records under way at once.
+    pub parallel: u32,
+    /// Whether it survives the node, which takes a data directory.
+    pub kept: bool,
     /// When it began, in milliseconds since 1970 (UTC).
     pub started_ms: u64,
     /// When this was written down, in milliseconds since 1970 (UTC).
     pub updated_ms: u64,
+    /// When it ended, in milliseconds since 1970 (UTC); 0: it hasn't.
+    pub ended_ms: u64,
 }
 
 /// A record on which a job's function failed.
@@ -199,10 +241,14 @@ pub struct Job {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct RecordFailure {
-    /// The record's key, printed.
+    /// Set and key of the first record that failed this way, printed.
     pub key: String,
+    /// The code's name.
+    pub code: String,
     /// What the function or the node said.
     pub message: String,
+    /// Records that failed this way.
+    pub count: u64,
 }
 
 /// The node's background jobs.
@@ -277,7 +323,8 @@ impl Jobs {
         self.of_job(JobOperation::Status, id).await
     }
 
-    /// Lets a job wait, over restarts too.
+    /// Lets a job wait, over restarts too. Records under way have ended when this returns, unless that takes them more
+    /// than two seconds.
     ///
     /// ```no_run
     /// # async fn example(client: outcrop_client::Client) -> Result<(), outcrop_client::ClientError> {

@@ -1,6 +1,5 @@
 //! What the verbs of functions share: the registry and the engine behind them, and how a call's end is told.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +10,7 @@ use outcrop_wire::{Code, MapKey, ReplyHeader, Value, Verb};
 
 use super::answer::{Finished, Wait};
 use super::error::CommandError;
+use super::job::Desk;
 use crate::store::Namespace;
 use crate::udf::registry::{Registry, Resolved};
 use crate::udf::{Call, Failed, Host, LogLine, Ran, Refusal, Trace};
@@ -26,8 +26,8 @@ pub struct Functions {
     pub clock: Arc<dyn Clock>,
     /// For the seeds of calls.
     pub entropy: Arc<dyn Entropy>,
-    /// Where jobs are kept; `None`: nowhere.
-    pub data_dir: Option<PathBuf>,
+    /// Record functions over whole sets.
+    pub jobs: Arc<Desk>,
     /// Instances of one aggregate, side by side: the pool's threads.
     pub parallel: usize,
 }

@@ -4,6 +4,7 @@
 //! [`Step::Later`]. No reply leaves before what it rests on is durable: see [`answer::Wait`].
 
 pub mod answer;
+pub mod apply;
 pub mod batch;
 pub mod call;
 pub mod commit;
@@ -11,6 +12,7 @@ pub mod context;
 pub mod error;
 pub mod functions;
 pub mod get;
+pub mod job;
 pub mod keys;
 pub mod modify;
 pub mod module;
@@ -186,8 +188,8 @@ async fn carry_out(context: Arc<Context>, frame: Bytes) -> Finished {
     let done = match tokio::time::timeout(std::time::Duration::from_millis(wait_ms), run).await {
         Ok(done) => done,
         // A write's change happens in one step at its very end, so a future given up has changed nothing. Batches and
-        // truncations have steps before their end.
-        Err(_) if matches!(header.verb, Verb::Batch | Verb::Truncate) => Err(CommandError::new(
+        // truncations have steps before their end; a change of a job is carried out all the same.
+        Err(_) if matches!(header.verb, Verb::Batch | Verb::Truncate | Verb::Job) => Err(CommandError::new(
             Code::Indeterminate,
             format!("{wait_ms} ms passed; some of the request may have been carried out"),
         )),
@@ -205,6 +207,7 @@ async fn run(context: &Arc<Context>, header: &RequestHeader, body: RequestBody<'
             return Err(CommandError::new(Code::InvalidRequest, message));
         }
         RequestBody::Module(asked) => return module::module(header.request_id, context.functions()?, asked).await,
+        RequestBody::Job(asked) => return job::job(context, header, asked).await,
         _ => {}
     }
     let namespace = route::namespace(context, header.namespace)?;
@@ -240,13 +243,13 @@ async fn run(context: &Arc<Context>, header: &RequestHeader, body: RequestBody<'
             modify_later(&request, key.digest(), *key, &modify, &mut content).await?
         }
         RequestBody::Exists { key } => get::exists_now(&request, *key, &mut content),
-        RequestBody::Job(_) => return Err(CommandError::new(Code::InvalidRequest, "this node keeps no jobs")),
         RequestBody::Batch { .. }
         | RequestBody::Scan(_)
         | RequestBody::Info { .. }
         | RequestBody::Aggregate(_)
         | RequestBody::Rows(_)
-        | RequestBody::Module(_) => Now::Later,
+        | RequestBody::Module(_)
+        | RequestBody::Job(_) => Now::Later,
     };
     match now {
         Now::Done { code, wait } => Ok(Finished::small(code, content, wait)),

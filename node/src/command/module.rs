@@ -52,6 +52,10 @@ async fn carry_out(functions: &Functions, asked: &ModuleRequest<'_>) -> Result<V
         ModuleOperation::Deactivate => registry.deactivate(name).await.map(|()| map([])).map_err(Into::into),
         ModuleOperation::Remove => {
             let version = (!version.is_empty()).then_some(version);
+            if let Some(job) = functions.jobs.user_of(name, version) {
+                let message = format!("job {job} runs on it: wait for its end, or cancel it first");
+                return Err(CommandError::new(Code::ModuleActive, message));
+            }
             registry.remove(name, version).await?;
             Ok(map([]))
         }

@@ -30,12 +30,35 @@ pub struct NodeStats {
     pub draining: bool,
     /// Each namespace.
     pub namespaces: Vec<NamespaceStats>,
+    /// Background jobs.
+    pub jobs: JobStats,
     /// Requests by verb; verbs that were never used are left out.
     pub requests: Vec<VerbStats>,
     /// Connections and what hangs on them.
     pub quic: QuicStats,
     /// Process memory and CPU.
     pub process: ProcessStats,
+}
+
+/// Background jobs: how many there are by state, and what they have done since the node started.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct JobStats {
+    /// Those that go on.
+    pub running: u64,
+    /// Those that wait to be resumed.
+    pub paused: u64,
+    /// Those that visited every record.
+    pub done: u64,
+    /// Those that gave up.
+    pub failed: u64,
+    /// Those that were cancelled.
+    pub cancelled: u64,
+    /// Records visited.
+    pub records: u64,
+    /// Of these, those that were changed.
+    pub changed: u64,
+    /// Of these, those on which the function failed.
+    pub failures: u64,
 }
 
 /// Requests of one verb.

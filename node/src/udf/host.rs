@@ -170,6 +170,11 @@ impl Host {
         Ok(Prepared::new(linked, info, hash, loaded.artifact_bytes))
     }
 
+    /// A thread for long work, each in turn; `None`: there is no pool.
+    pub fn pool_thread(&self) -> Option<Handle> {
+        self.shared.pool_thread().cloned()
+    }
+
     /// Instances that could begin now.
     pub fn instances_free(&self) -> usize {
         self.shared.slots.available_permits()

@@ -204,7 +204,7 @@ pub struct JobRequest<'a> {
     /// What to do.
     pub operation: JobOperation,
     /// Archived map: for `Start` the job (`function`, `set`, `partition_first`, `partition_last`, `arguments`,
-    /// `records_per_sec`), for the others but `List` its `id`.
+    /// `records_per_sec`, `parallel`, `failures_max`), for the others but `List` its `id`.
     pub options: &'a [u8],
 }
 

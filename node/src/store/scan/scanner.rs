@@ -50,6 +50,12 @@ impl Scanner {
         self.cursor
     }
 
+    /// Where the present round ends in the log: how far [`Scanner::cursor`] has to come before another one begins, or the
+    /// scan is over.
+    pub fn round_end(&self) -> Lsn {
+        self.plan.end()
+    }
+
     /// The log number that must be durable before the caller sees what was given.
     pub fn seen_end(&self) -> Lsn {
         self.seen_end

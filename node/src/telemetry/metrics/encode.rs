@@ -15,6 +15,7 @@ use thiserror::Error;
 
 use super::super::stats::NodeStats;
 use super::collect::StatsCollector;
+use super::jobs::JobCollector;
 use super::{COUNTERS, GAUGES, Metrics};
 
 /// In which format.
@@ -57,6 +58,7 @@ impl Metrics {
     pub fn render(self: &Arc<Self>, stats: NodeStats, exposition: Exposition) -> Result<String, RenderError> {
         let mut registry = Registry::with_prefix("outcrop");
         registry.register_collector(Box::new(RequestCollector(self.clone())));
+        registry.register_collector(Box::new(JobCollector(stats.jobs.clone())));
         registry.register_collector(Box::new(StatsCollector(stats)));
         let mut openmetrics = String::with_capacity(64 << 10);
         text::encode(&mut openmetrics, &registry)?;

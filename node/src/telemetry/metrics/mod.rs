@@ -7,6 +7,7 @@
 mod collect;
 mod encode;
 mod histogram;
+mod jobs;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

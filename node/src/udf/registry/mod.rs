@@ -31,7 +31,7 @@ pub use live::{Live, Loaded, Resolved, Version};
 pub use logs::{LogEntry, LogRing};
 pub use report::map;
 pub use rules::{LimitOverrides, NamespaceRules};
-pub use sign::{Signature, verify};
+pub use sign::{Signature, hex, verify};
 pub use stats::FunctionStats;
 pub use upload::{Part, Received};
 
