@@ -157,7 +157,7 @@ impl Node {
         let exporting = config.telemetry.otlp.as_ref().map(|_| Worker::start_aside("outcrop-spans")).transpose()?;
         let home = exporting.as_ref().unwrap_or(&workers[0]);
         let tracing = start_tracing(&config, home, node_id, data_addr.port(), &metrics, &world).await?;
-        let namespaces = open_all(&config.namespaces, &workers, &world.clock).await?;
+        let namespaces = open_all(&config.namespaces, &workers, &world).await?;
         let opened: Vec<Arc<Namespace>> = namespaces.iter().map(|(namespace, _)| namespace.clone()).collect();
         // Set once, here.
         let _ = stats.namespaces.set(opened.clone());
@@ -309,11 +309,12 @@ fn share(
 async fn open_all(
     options: &[NamespaceOptions],
     workers: &[Worker],
-    clock: &Arc<dyn Clock>,
+    world: &World,
 ) -> Result<Vec<(Arc<Namespace>, Tasks)>, StartError> {
     let mut opening = Vec::with_capacity(options.len());
     for (number, options) in options.iter().enumerate() {
-        let (id, policy, clock) = (NamespaceId(number as u16), policy_of(options), clock.clone());
+        let policy = policy_of(options, &*world.entropy);
+        let (id, clock) = (NamespaceId(number as u16), world.clock.clone());
         opening.push(workers[number % workers.len()].handle().spawn(async move {
             let opened = Namespace::open(id, policy, clock).await?;
             tracing::info!(
@@ -343,8 +344,8 @@ async fn open_all(
     }
 }
 
-/// A namespace's options in the store's terms.
-pub fn policy_of(options: &NamespaceOptions) -> policy::Policy {
+/// A namespace's options in the store's terms; a log that is made now gets an identity of `entropy`.
+pub fn policy_of(options: &NamespaceOptions, entropy: &dyn Entropy) -> policy::Policy {
     use crate::options::{Commit, Engine, Values};
     policy::Policy {
         name: options.name.clone(),
@@ -368,6 +369,7 @@ pub fn policy_of(options: &NamespaceOptions) -> policy::Policy {
         high_water_percent: options.high_water_percent,
         defrag_live_percent: options.defrag_live_percent,
         defrag_bytes_per_sec: options.defrag_bytes_per_sec,
+        log_identity_if_new: entropy.next_id(),
         engine: match options.engine {
             Engine::Auto => policy::Engine::Auto,
             Engine::IoUring => policy::Engine::IoUring,

@@ -419,3 +419,34 @@ async fn sequences_and_sets_go_on_where_they_were() {
     assert!(u64::from(rig.now_secs()) >= START_MS / 1_000);
     rig.check_invariants().await;
 }
+
+/// Catches: every log of a node called the same (sixteen zeros), so that a cursor of one served for another, and what an
+/// earlier log left on a device that was wiped halfway could pass for the new one's.
+#[tokio::test]
+async fn each_log_has_a_name_of_its_own_and_keeps_it() {
+    use outcrop_node::node::policy_of;
+    use outcrop_node::options::NamespaceOptions;
+    use outcrop_node::store::Namespace;
+    use outcrop_node::store::scan::{ScanError, ScanFilter, Scanner};
+    use outcrop_node::world::{SeededEntropy, SystemClock};
+    use outcrop_wire::NamespaceId;
+    let folder = tempfile::tempdir().expect("a folder");
+    let entropy = SeededEntropy::new(7);
+    let open = async |name: &str| {
+        let mut options = NamespaceOptions::new("test", 64 << 20);
+        options.device = Some(folder.path().join(name));
+        let policy = policy_of(&options, &entropy);
+        let opened = Namespace::open(NamespaceId(0), policy, std::sync::Arc::new(SystemClock)).await;
+        opened.expect("opened").namespace
+    };
+    let (first, second) = (open("first.log").await, open("second.log").await);
+    let identity = first.log.identity();
+    assert!(identity != [0; 16] && identity != second.log.identity());
+    let filter = || ScanFilter { set: None, partition_first: 0, partition_last: 4_095 };
+    let cursor = Scanner::new(first.clone(), filter(), None).expect("a scan").cursor();
+    assert!(Scanner::new(first.clone(), filter(), Some(cursor)).is_ok(), "of its own log");
+    assert!(matches!(Scanner::new(second, filter(), Some(cursor)), Err(ScanError::Cursor)), "of another log");
+    first.log.close().await.expect("closed");
+    drop(first);
+    assert_eq!(open("first.log").await.log.identity(), identity, "a log that is there keeps its name");
+}

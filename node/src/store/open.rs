@@ -201,6 +201,7 @@ fn everything_resident(policy: &Policy) -> bool {
 fn log_options(policy: &Policy) -> LogOptions {
     let everything = everything_resident(policy);
     LogOptions {
+        identity_if_new: policy.log_identity_if_new,
         sync: match policy.commit {
             Commit::Flash => SyncPolicy::Group,
             Commit::Memory => SyncPolicy::Interval { flush_ms: policy.flush_ms },

@@ -73,6 +73,9 @@ pub struct Policy {
     pub engine: Engine,
     /// Seconds between checkpoints of the index; 0: only at a clean stop.
     pub checkpoint_secs: u64,
+    /// Identity of the log if it is made now: drawn by the node, so that neither a cursor of another log nor what an
+    /// earlier one left on the device passes for this one's.
+    pub log_identity_if_new: [u8; 16],
 }
 
 impl Policy {
@@ -92,6 +95,7 @@ impl Policy {
             defrag_bytes_per_sec: 256 << 20,
             engine: Engine::Auto,
             checkpoint_secs: 120,
+            log_identity_if_new: [0; 16],
         }
     }
 

@@ -69,7 +69,7 @@ impl Log {
         create::create(&device, identity, &options).await
     }
 
-    /// Opens the log, or creates it (with `options.identity`) if the device is blank. What it holds goes to `replay`.
+    /// Opens the log, or creates it (with `options.identity`, or else `options.identity_if_new`) if the device is blank. What it holds goes to `replay`.
     /// A new epoch is durable when this returns. Then call [`Log::retain`] for each live entry, then [`Log::start`].
     pub async fn open(
         device: Arc<dyn Device>,

@@ -42,8 +42,11 @@ pub struct LogOptions {
     pub segments: u32,
     /// Bytes of a segment of a log that is created now: a multiple of 4 KiB from 64 KiB to 8 MiB.
     pub segment_bytes: usize,
-    /// Identity of a log that is created now. If it isn't all zeros, a device of another identity is refused.
+    /// Identity of the log. If it isn't all zeros, a device of another identity is refused.
     pub identity: [u8; 16],
+    /// Identity of a log that is created now, where [`LogOptions::identity`] names none: random, or what an earlier log
+    /// left on the device could pass for this one's.
+    pub identity_if_new: [u8; 16],
     /// When appended bytes are made durable.
     pub sync: SyncPolicy,
     /// Budget of sealed segments kept in RAM after they were written, most recent first; `u64::MAX` = all.
@@ -60,12 +63,20 @@ pub struct LogOptions {
     pub preload: bool,
 }
 
+impl LogOptions {
+    /// What a log that is created now is called.
+    pub(crate) fn identity_of_new(&self) -> [u8; 16] {
+        if self.identity == [0; 16] { self.identity_if_new } else { self.identity }
+    }
+}
+
 impl Default for LogOptions {
     fn default() -> Self {
         LogOptions {
             segments: 0,
             segment_bytes: SEGMENT_BYTES,
             identity: [0; 16],
+            identity_if_new: [0; 16],
             sync: SyncPolicy::Group,
             resident_bytes: 64 << 20,
             write_buffer_bytes: 64 << 20,

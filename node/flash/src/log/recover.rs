@@ -148,12 +148,12 @@ pub(crate) async fn open(
         created = true;
         let settled = Geometry::settle(&options, device.byte_len());
         let geometry = settled.map_err(|message| OpenError::Options { device: device.name().to_owned(), message })?;
-        (fresh(options.identity, geometry), 2)
+        (fresh(options.identity_of_new(), geometry), 2)
     } else {
         match superblock::load(&*device).await? {
             FoundSuperblock::Log { superblock, copies_intact } => (*superblock, copies_intact),
             FoundSuperblock::Blank | FoundSuperblock::HalfCreated => {
-                create(&device, options.identity, &options).await?;
+                create(&device, options.identity_of_new(), &options).await?;
                 created = true;
                 match superblock::load(&*device).await? {
                     FoundSuperblock::Log { superblock, .. } => (*superblock, 2),
