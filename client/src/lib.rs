@@ -43,6 +43,7 @@ mod options;
 mod parts;
 mod scan;
 mod telemetry;
+pub mod timeseries;
 mod transport;
 mod trust;
 mod url;
