@@ -3,6 +3,7 @@
 use clap::{Parser, Subcommand};
 
 use crate::bench::BenchArgs;
+use crate::doc::DocArgs;
 use crate::output::OutputFormat;
 use crate::serve::dev::DevArgs;
 use crate::serve::node::NodeArgs;
@@ -99,6 +100,8 @@ pub enum Command {
     Rows(RowsArgs),
     /// Run a function over a set in the background
     Jobs(JobsArgs),
+    /// JSON documents: read and change parts, filter sets
+    Doc(Box<DocArgs>),
     /// Time series: append, import, read, windows
     Ts(Box<TsArgs>),
     /// List the error codes: what each means, what to do
@@ -133,6 +136,7 @@ impl Command {
             Command::Aggregate(args) => args.target.output,
             Command::Rows(args) => args.target.output,
             Command::Jobs(args) => args.command.output(),
+            Command::Doc(args) => args.command.output(),
             Command::Ts(args) => args.command.output(),
             Command::Codes(args) => args.output,
         }

@@ -14,9 +14,9 @@ const EXAMPLES: &str = "\
 Examples:
   outcrop ts append test/metrics/cpu 0.93                                    now
   outcrop ts append test/metrics/cpu --tag host=a '2014-07-01 00:00:00=0.93' 1404172860=0.97
-  outcrop ts append test/metrics/visits --duplicates sum -1m=17 now=3
+  outcrop ts append test/metrics/visits --duplicates sum -- -1m=17 now=3
 
-Points may come in any order. A series that isn't there is made.";
+Points may come in any order. A series that isn't there is made. Options go before --, times ago behind it.";
 
 /// Append points.
 #[derive(Debug, Args)]
@@ -26,7 +26,7 @@ pub struct AppendArgs {
     #[command(flatten)]
     pub series: SeriesArgs,
     /// TIME=VALUE, or VALUE alone for now
-    #[arg(value_name = "POINT", required = true, value_parser = parse_point, allow_hyphen_values = true)]
+    #[arg(value_name = "POINT", required = true, value_parser = parse_point, allow_negative_numbers = true)]
     pub points: Vec<(Time, f64)>,
     /// What the series is to be like.
     #[command(flatten)]
@@ -79,7 +79,7 @@ pub fn print(series: &str, appended: &Appended, output: OutputFormat) -> Result<
             ("blocks", count(appended.blocks)),
         ]))?,
         OutputFormat::Table => {
-            let mut parts = vec![format!("{} new points", grouped(appended.added))];
+            let mut parts = vec![format!("{} new", grouped(appended.added))];
             if appended.duplicates > 0 {
                 parts.push(format!("{} duplicates", grouped(appended.duplicates)));
             }
