@@ -85,8 +85,10 @@ fn a_series_is_imported_read_aggregated_and_deleted() {
 fn appends_say_what_they_did_and_mistakes_what_to_do() {
     let dev = start();
     let cpu = ["--tag", "host=a"];
-    let appended =
-        dev.json(&[&["ts", "append", "test/metrics/cpu"], &cpu[..], &["1404172800=0.5", "-3", "-1m=-4"]].concat());
+    let points = ["-o", "json", "--", "1404172800=0.5", "-3", "-1m=-4"];
+    let appended = dev.ok(&[&["ts", "append", "test/metrics/cpu"], &cpu[..], &points[..]].concat());
+    let appended = &lines(&appended)[0];
+    assert_eq!(dev.json(&["ts", "append", "test/metrics/cpu", "--tag", "host=b", "-3"])["added"], json!(1));
     assert_eq!((&appended["series"], &appended["added"]), (&json!("test/metrics/cpu{host=a}"), &json!(3)));
     assert_eq!(dev.json(&["ts", "last", "test/metrics/cpu{host=a}"])["value"], json!(-3.0));
     dev.ok(&["ts", "set", "test/metrics/once", "--span", "1h", "--duplicates", "refuse", "--retention", "3650d"]);

@@ -76,3 +76,8 @@ pub use view::{RecordMeta, RecordView, Written};
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 struct Readme;
+
+/// The example of docs/models.md compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/models.md")]
+struct Models;

@@ -1,7 +1,7 @@
 //! Queries over the blocks of one series: points of a stretch of time, and windows.
 
 use outcrop_udf::prelude::*;
-use outcrop_udf::{Bytes, PeekValue};
+use outcrop_udf::{Bytes, PeekValue, UserKeyRef};
 use serde::{Deserialize, Serialize};
 
 use crate::block::{chunks, tail_of, tail_points};
@@ -28,8 +28,8 @@ impl One {
         if packed.is_empty() && tail.is_empty() {
             return Ok(None);
         }
-        let key = record.key()?.to_string();
-        let series = key.rsplit_once('@').map_or(key.as_str(), |(series, _)| series);
+        let UserKeyRef::Text(key) = record.key()? else { bail!("the key of a block is text") };
+        let series = key.rsplit_once('@').map_or(key, |(series, _)| series);
         match &self.0 {
             Some(known) if known == series => {}
             Some(known) => bail!(code: "several-series", "a query is about one series, not {known} and {series}"),
