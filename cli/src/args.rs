@@ -3,9 +3,11 @@
 use clap::{Parser, Subcommand};
 
 use crate::bench::BenchArgs;
+use crate::doc::DocArgs;
 use crate::output::OutputFormat;
 use crate::serve::dev::DevArgs;
 use crate::serve::node::NodeArgs;
+use crate::ts::TsArgs;
 use crate::udf::UdfArgs;
 use crate::udf::aggregate::AggregateArgs;
 use crate::udf::call::CallArgs;
@@ -98,6 +100,10 @@ pub enum Command {
     Rows(RowsArgs),
     /// Run a function over a set in the background
     Jobs(JobsArgs),
+    /// JSON documents: read and change parts, filter sets
+    Doc(Box<DocArgs>),
+    /// Time series: append, import, read, windows
+    Ts(Box<TsArgs>),
     /// List the error codes: what each means, what to do
     Codes(CodesArgs),
     /// Print a completion script for a shell
@@ -130,6 +136,8 @@ impl Command {
             Command::Aggregate(args) => args.target.output,
             Command::Rows(args) => args.target.output,
             Command::Jobs(args) => args.command.output(),
+            Command::Doc(args) => args.command.output(),
+            Command::Ts(args) => args.command.output(),
             Command::Codes(args) => args.output,
         }
     }

@@ -7,6 +7,7 @@
 
 pub mod args;
 pub mod bench;
+pub mod doc;
 pub mod failure;
 pub mod json;
 pub mod keys;
@@ -15,6 +16,7 @@ pub mod progress;
 pub mod rows;
 pub mod serve;
 pub mod target;
+pub mod ts;
 pub mod ttl;
 pub mod udf;
 pub mod verb;
@@ -74,6 +76,8 @@ async fn run(command: Command) -> Result<Exit, Failure> {
         Command::Aggregate(args) => udf::aggregate::run(&args).await,
         Command::Rows(args) => udf::rows::run(&args).await,
         Command::Jobs(args) => udf::jobs::run(&args).await,
+        Command::Doc(args) => doc::run(&args).await,
+        Command::Ts(args) => ts::run(&args).await,
         Command::Codes(args) => verb::codes::run(&args),
         Command::Completions(args) => verb::completions::run(&args),
     }

@@ -43,6 +43,7 @@ mod options;
 mod parts;
 mod scan;
 mod telemetry;
+pub mod timeseries;
 mod transport;
 mod trust;
 mod url;
@@ -75,3 +76,8 @@ pub use view::{RecordMeta, RecordView, Written};
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 struct Readme;
+
+/// The example of docs/models.md compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/models.md")]
+struct Models;

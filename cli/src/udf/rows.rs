@@ -52,13 +52,12 @@ pub async fn run(args: &RowsArgs) -> Result<Exit, Failure> {
     let function = client.function(args.function.as_str()).value(&arguments);
     let (namespace, set) = (args.place.0.as_str(), args.place.1.as_deref());
     let mut rows = function.rows(namespace, set, options);
-    let mut printer = Printer { output: args.target.output, out: Out::new(), page: Vec::new(), rows: 0 };
+    let mut printer = Printer::new(args.target.output);
     while let Some(row) = rows.next().await {
         match row {
             Ok(row) => printer.row(row)?,
             Err(error) => {
-                printer.page()?;
-                printer.out.flush()?;
+                printer.flush()?;
                 return Err(suggest(&client, namespace, set, error.into()).await);
             }
         }
@@ -68,7 +67,8 @@ pub async fn run(args: &RowsArgs) -> Result<Exit, Failure> {
     Ok(Exit::Ok)
 }
 
-struct Printer {
+/// Prints rows as they come, as tables of a page each or as lines of JSON.
+pub(crate) struct Printer {
     output: OutputFormat,
     out: Out,
     page: Vec<Value>,
@@ -76,7 +76,18 @@ struct Printer {
 }
 
 impl Printer {
-    fn row(&mut self, row: Value) -> Result<(), Failure> {
+    pub(crate) fn new(output: OutputFormat) -> Self {
+        Printer { output, out: Out::new(), page: Vec::new(), rows: 0 }
+    }
+
+    /// Passes on what is there, when there will be no more.
+    pub(crate) fn flush(&mut self) -> Result<(), Failure> {
+        self.page()?;
+        self.out.flush()
+    }
+
+    /// Takes a row.
+    pub(crate) fn row(&mut self, row: Value) -> Result<(), Failure> {
         self.rows += 1;
         if self.output == OutputFormat::Json {
             return self.out.json(&row);
@@ -117,7 +128,8 @@ impl Printer {
         self.out.table(&table)
     }
 
-    fn finish(mut self) -> Result<(), Failure> {
+    /// Ends with how many rows there were.
+    pub(crate) fn finish(mut self) -> Result<(), Failure> {
         self.page()?;
         if self.output == OutputFormat::Table {
             self.out.line(&format!("{} rows", grouped(self.rows)))?;

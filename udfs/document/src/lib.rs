@@ -4,10 +4,12 @@
 //! or nothing; a whole set is filtered, counted and grouped by a JSONPath filter.
 
 mod edit;
+mod eval;
 mod json;
 mod path;
 mod rfc;
 mod sets;
+mod typed;
 
 use outcrop_udf::prelude::*;
 
@@ -128,5 +130,7 @@ outcrop_udf::module! {
     functions: [get, locate, set, update, insert, delete, append, increment, merge, patch, Query, Count, Distinct],
 }
 
+#[cfg(test)]
+mod conformance;
 #[cfg(test)]
 mod tests;

@@ -4,9 +4,11 @@ use std::collections::HashSet;
 
 use jsonpath_rust::parser::model::{JpQuery, Segment, Selector};
 use jsonpath_rust::parser::parse_json_path;
-use jsonpath_rust::query::js_path_process;
 use outcrop_udf::Error;
 use serde_json::Value as Json;
+
+use crate::eval::{Eval, Patterns};
+use crate::typed;
 
 /// Code of a path or filter that can't be parsed.
 pub const INVALID_PATH: &str = "invalid-path";
@@ -29,6 +31,7 @@ pub type Place = Vec<Step>;
 #[derive(Debug, Clone)]
 pub struct Path {
     query: JpQuery,
+    patterns: Patterns,
 }
 
 /// What the last step of a path for an insertion names.
@@ -47,7 +50,8 @@ impl Path {
             return Err(Error::new(INVALID_PATH, format!("a path has at most {PATH_BYTES_MAX} bytes")));
         }
         let query = parse_json_path(text).map_err(|error| Error::new(INVALID_PATH, format!("{text}\n{error}")))?;
-        Ok(Path { query })
+        typed::check(&query.segments).map_err(|what| Error::new(INVALID_PATH, format!("{text}\n{what}")))?;
+        Ok(Path { query, patterns: Patterns::default() })
     }
 
     /// Parses a filter: the inside of `[?…]`, with `@` for the document: `@.price < 10 && @.brand == 'X'`.
@@ -57,9 +61,7 @@ impl Path {
 
     /// The values that it points at.
     pub fn values<'a>(&self, document: &'a Json) -> Result<Vec<&'a Json>, Error> {
-        let found = js_path_process(&self.query, document);
-        let found = found.map_err(|error| Error::new(INVALID_PATH, error.to_string()))?;
-        Ok(found.into_iter().map(|found| found.val).collect())
+        Ok(Eval { root: document, patterns: &self.patterns }.query(&self.query))
     }
 
     /// Whether a document passes this filter. The document is handed back through `slot`, an array that is kept from
@@ -93,7 +95,7 @@ impl Path {
             Some(Segment::Selector(Selector::Index(index))) => Target::Element(index),
             _ => return Err(Error::new(INVALID_PATH, "the last step has to be one name or one index")),
         };
-        Ok((Path { query: JpQuery::new(segments) }, target))
+        Ok((Path { query: JpQuery::new(segments), patterns: Patterns::default() }, target))
     }
 }
 

@@ -12,7 +12,30 @@ const OPERATIONS_MAX: usize = 1_024;
 
 /// RFC 7396: members of the patch replace those of the document, null removes them.
 pub fn merge(document: &mut Json, patch: &Json) {
+    let before = document.clone();
     json_patch::merge(document, patch);
+    keep_order(&before, document);
+}
+
+/// Puts the members that were there before back into their order: a removal within the crate moves the last member into
+/// the gap.
+fn keep_order(before: &Json, after: &mut Json) {
+    match (before, after) {
+        (Json::Object(before), Json::Object(after)) => {
+            let mut left = std::mem::take(after);
+            for (name, old) in before {
+                if let Some(mut value) = left.shift_remove(name) {
+                    keep_order(old, &mut value);
+                    after.insert(name.clone(), value);
+                }
+            }
+            after.extend(left);
+        }
+        (Json::Array(before), Json::Array(after)) => {
+            before.iter().zip(after).for_each(|(old, new)| keep_order(old, new));
+        }
+        _ => {}
+    }
 }
 
 /// RFC 6902: all operations or none.
@@ -25,13 +48,16 @@ pub fn patch(document: &mut Json, operations: &Json) -> Result<(), Error> {
     }
     let patch: json_patch::Patch =
         serde_json::from_str(&operations.to_string()).map_err(|error| invalid(error.to_string()))?;
+    let before = document.clone();
     json_patch::patch(document, &patch).map_err(|error| {
         let code = match error.kind {
             json_patch::PatchErrorKind::TestFailed => TEST_FAILED,
             _ => INVALID_PATCH,
         };
         Error::new(code, error.to_string())
-    })
+    })?;
+    keep_order(&before, document);
+    Ok(())
 }
 
 #[cfg(test)]
@@ -49,12 +75,36 @@ mod tests {
             (json!({"a":["b"]}), json!({"a":"c"}), json!({"a":"c"})),
             (json!({"a":{"b":"c"}}), json!({"a":{"b":"d","c":null}}), json!({"a":{"b":"d"}})),
             (json!({"a":[{"b":"c"}]}), json!({"a":[1]}), json!({"a":[1]})),
+            (json!({"a":"b","b":"c"}), json!({"a":null}), json!({"b":"c"})),
+            (json!({"a":"c"}), json!({"a":["b"]}), json!({"a":["b"]})),
+            (json!(["a", "b"]), json!(["c", "d"]), json!(["c", "d"])),
+            (json!({"a":"b"}), json!(["c"]), json!(["c"])),
+            (json!({"a":"foo"}), json!(null), json!(null)),
+            (json!({"a":"foo"}), json!("bar"), json!("bar")),
+            (json!([1, 2]), json!({"a":"b","c":null}), json!({"a":"b"})),
             (json!({"e":null}), json!({"a":1}), json!({"e":null,"a":1})),
             (json!({}), json!({"a":{"bb":{"ccc":null}}}), json!({"a":{"bb":{}}})),
         ] {
             merge(&mut document, &change);
             assert_eq!(document, result);
         }
+    }
+
+    /// Found by a command line test: a removed member made the last one take its place.
+    #[test]
+    fn members_keep_their_order() {
+        let document = json!({"a": 1, "b": {"x": 1, "y": 2, "z": 3}, "c": 3, "d": 4});
+        let mut merged = document.clone();
+        merge(&mut merged, &json!({"a": null, "b": {"x": null}, "e": 5}));
+        assert_eq!(merged.to_string(), r#"{"b":{"y":2,"z":3},"c":3,"d":4,"e":5}"#);
+        let mut patched = document;
+        let operations = json!([
+            {"op": "remove", "path": "/a"},
+            {"op": "move", "from": "/b/x", "path": "/x"},
+            {"op": "replace", "path": "/c", "value": 0}
+        ]);
+        patch(&mut patched, &operations).expect("it fits");
+        assert_eq!(patched.to_string(), r#"{"b":{"y":2,"z":3},"c":0,"d":4,"x":1}"#);
     }
 
     #[test]

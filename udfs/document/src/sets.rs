@@ -68,7 +68,7 @@ impl Rows for Query {
 
     fn row(&mut self, record: &RecordView<'_>) -> Result<Option<Row>> {
         let Some(document) = self.filter.document(record)? else { return Ok(None) };
-        let row = Row::new().with("key", record.key()?.to_string());
+        let row = Row::new().with("key", record.key()?);
         let Some(select) = &self.select else { return Ok(Some(row.with("document", from_json(&document)?))) };
         let selected = select.values(&document)?.into_iter().map(from_json).collect::<Result<Vec<_>>>()?;
         Ok((!selected.is_empty()).then(|| row.with("selected", Value::List(selected))))

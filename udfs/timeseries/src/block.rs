@@ -15,8 +15,8 @@ use crate::point::{Point, Summary};
 pub const TAIL_POINTS_MAX: usize = 256;
 /// Chunks shorter than the longest that a block may have at its end before it packs those anew.
 const SHORT_CHUNKS_MAX: usize = 16;
-/// Points of a block, at most; beyond it, a shorter span is called for.
-pub const BLOCK_POINTS_MAX: u64 = 1 << 20;
+/// Points of a block, at most; beyond it, a shorter span is called for. Noise, which doesn't compress, has to fit a record.
+pub const BLOCK_POINTS_MAX: u64 = 1 << 17;
 /// Code of a point whose time is there already, under [`Duplicates::Refuse`].
 pub const DUPLICATE: &str = "duplicate-time";
 /// Code of a block that has all the points that it takes.
@@ -87,6 +87,16 @@ pub fn tail_points(bytes: &[u8]) -> Result<Vec<Point>, Error> {
     Ok(whole.iter().map(point).collect())
 }
 
+/// Points as raw bytes.
+pub fn tail_of(points: &[Point]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(points.len() * 16);
+    for point in points {
+        bytes.extend_from_slice(&point.at_ms.to_le_bytes());
+        bytes.extend_from_slice(&point.value.to_le_bytes());
+    }
+    bytes
+}
+
 impl Block {
     /// What all its points come to.
     pub fn summary(&self) -> Result<Option<Summary>, Error> {
@@ -105,6 +115,7 @@ impl Block {
     }
 
     /// All its points.
+    #[cfg(test)]
     pub fn points(&self) -> Result<Vec<Point>, Error> {
         let mut points = Vec::new();
         for chunk in chunks(&self.chunks) {
@@ -135,32 +146,54 @@ impl Block {
             return Ok(done);
         }
         done.late = true;
-        let old = self.points()?;
-        let (old_len, new_len) = (old.len(), new.len());
-        let mut all = old;
-        all.extend(new);
-        all.sort_by_key(|point| point.at_ms);
-        let all = settle(all, policy)?;
-        done.added = (all.len() - old_len) as u64;
-        done.duplicates += (old_len + new_len - all.len()) as u64;
-        *self = Block::default();
-        self.extend(&all)?;
+        let news = new.len();
+        done.added = self.insert(new, policy)? as u64;
+        done.duplicates += news as u64 - done.added;
         Ok(done)
+    }
+
+    /// Takes points in that don't all lie behind the latest; how many are new. Only the chunks that they fall into are
+    /// written anew.
+    fn insert(&mut self, new: Vec<Point>, policy: Duplicates) -> Result<usize, Error> {
+        let mut merged = Block::default();
+        let (mut left, mut at, mut added) = (&new[..], 0, 0);
+        for chunk in chunks(&self.chunks) {
+            let chunk = chunk?;
+            let bytes = &self.chunks[at..at + 4 + chunk.byte_len()];
+            at += bytes.len();
+            // What lies in front of a chunk goes into it.
+            let (mine, later) = left.split_at(left.partition_point(|p| p.at_ms <= chunk.summary.last.at_ms));
+            left = later;
+            if mine.is_empty() {
+                merged.chunks.extend_from_slice(bytes);
+                continue;
+            }
+            let mut points = Vec::with_capacity(chunk.summary.count as usize + mine.len());
+            chunk.unpack(&mut points)?;
+            let before = points.len();
+            let points = merge(points, mine, policy)?;
+            added += points.len() - before;
+            merged.pack(&points, points.len().div_ceil(points.len().div_ceil(CHUNK_POINTS_MAX)))?;
+        }
+        let tail = tail_points(&self.tail)?;
+        let before = tail.len();
+        let tail = merge(tail, left, policy)?;
+        added += tail.len() - before;
+        merged.extend(&tail)?;
+        *self = merged;
+        Ok(added)
     }
 
     /// Adds points that are later than all that are there.
     fn extend(&mut self, new: &[Point]) -> Result<(), Error> {
         if self.tail.len() / 16 + new.len() <= TAIL_POINTS_MAX {
-            for point in new {
-                self.tail.extend_from_slice(&point.at_ms.to_le_bytes());
-                self.tail.extend_from_slice(&point.value.to_le_bytes());
-            }
+            self.tail.extend(tail_of(new));
             return Ok(());
         }
         let mut loose = tail_points(&self.tail)?;
         self.tail.clear();
         loose.extend_from_slice(new);
-        self.pack(&loose)?;
+        self.pack(&loose, CHUNK_POINTS_MAX)?;
         let (start, short) = self.short_run()?;
         if short > SHORT_CHUNKS_MAX {
             let mut run = Vec::new();
@@ -168,7 +201,7 @@ impl Block {
                 chunk?.unpack(&mut run)?;
             }
             self.chunks.truncate(start);
-            self.pack(&run)?;
+            self.pack(&run, CHUNK_POINTS_MAX)?;
         }
         Ok(())
     }
@@ -188,8 +221,8 @@ impl Block {
         Ok((start, short))
     }
 
-    fn pack(&mut self, points: &[Point]) -> Result<(), Error> {
-        for run in points.chunks(CHUNK_POINTS_MAX) {
+    fn pack(&mut self, points: &[Point], chunk_points: usize) -> Result<(), Error> {
+        for run in points.chunks(chunk_points) {
             let start = self.chunks.len();
             self.chunks.extend_from_slice(&[0; 4]);
             pack(run, &mut self.chunks)?;
@@ -198,6 +231,17 @@ impl Block {
         }
         Ok(())
     }
+}
+
+/// Points that are there with new ones, both in time order and each time once.
+fn merge(mut points: Vec<Point>, new: &[Point], policy: Duplicates) -> Result<Vec<Point>, Error> {
+    if new.is_empty() {
+        return Ok(points);
+    }
+    points.extend_from_slice(new);
+    // Stable, so that what was there comes first.
+    points.sort_by_key(|point| point.at_ms);
+    settle(points, policy)
 }
 
 /// Of points in time order, one for each time.
@@ -231,13 +275,13 @@ mod tests {
     #[test]
     fn points_in_order_never_unpack_what_is_there() {
         let mut block = Block::default();
-        for start in 0..40 {
+        for start in 0..30 {
             let run = (0..4_096).map(|n| at(start * 4_096 + n, f64::from(n as i32))).collect();
             let done = block.append(run, Duplicates::Refuse).expect("appended");
             assert_eq!((done.added, done.late), (4_096, false));
         }
-        assert_eq!(chunks(&block.chunks).count(), 40);
-        assert_eq!(block.summary().expect("readable").map(|summary| summary.count), Some(40 * 4_096));
+        assert_eq!(chunks(&block.chunks).count(), 30);
+        assert_eq!(block.summary().expect("readable").map(|summary| summary.count), Some(30 * 4_096));
     }
 
     #[test]

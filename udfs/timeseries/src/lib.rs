@@ -11,6 +11,7 @@ mod fill;
 mod point;
 mod query;
 mod series;
+mod summary;
 mod window;
 
 use outcrop_udf::PeekValue;
@@ -20,15 +21,16 @@ use serde::{Deserialize, Serialize};
 use block::{Appended, Block, Duplicates};
 use point::Point;
 pub use query::{Range, WindowAggregate};
-use series::{BLOCKS, DUPLICATES, RETENTION, SPAN, add_runs, read_series};
+use series::{BLOCKS, DUPLICATES, RETENTION, SPAN, add_runs, drop_expired, read_series};
 pub use series::{Register, Series};
+pub use summary::{List, Summarize};
 
 /// Bin of the packed chunks.
 const CHUNKS: &str = "c";
 /// Bin of the raw tail.
 const TAIL: &str = "t";
-/// Points of one append, at most.
-const APPEND_POINTS_MAX: usize = 65_536;
+/// Points of one append, at most: half of what the arguments of a call may have, by default.
+const APPEND_POINTS_MAX: usize = 32_768;
 /// Code of points that don't lie in the block.
 const OUTSIDE_BLOCK: &str = "outside-block";
 /// Code of points that are older than the series keeps them.
@@ -66,14 +68,17 @@ pub fn register(record: &mut Record, #[arguments] series: Register) -> Result<Se
         None => Series { span_ms: series.span_ms, ..Series::default() },
     };
     let before = known.clone();
-    add_runs(&mut known.blocks, &series.blocks)?;
     known.duplicates = series.duplicates.unwrap_or(known.duplicates);
-    known.retention_secs = series.retention_secs.or(known.retention_secs);
+    known.retention_secs = series.retention_secs.or(known.retention_secs).filter(|secs| *secs > 0);
+    add_runs(&mut known.blocks, &series.blocks)?;
+    drop_expired(&mut known, now_ms() / 1_000);
     if known != before || !record.exists() {
         record.set(SPAN, known.span_ms)?;
         record.set(DUPLICATES, known.duplicates)?;
         record.set(RETENTION, known.retention_secs)?;
         record.set(BLOCKS, &known.blocks)?;
+        // Blocks expire, each by itself; the series stays whatever the namespace's default is.
+        record.set_ttl(Ttl::Never)?;
     }
     Ok(known)
 }
@@ -188,8 +193,10 @@ fn point_of(item: &Value) -> Result<Point> {
 
 outcrop_udf::module! {
     doc: "Time series: points in compressed blocks; ranges, windows, percentiles, rates, gap filling, retention.",
-    functions: [register, describe, append, last, stored, Range, WindowAggregate],
+    functions: [register, describe, append, last, stored, Range, WindowAggregate, Summarize, List],
 }
 
+#[cfg(test)]
+mod sizes;
 #[cfg(test)]
 mod tests;

@@ -1,25 +1,25 @@
 //! Queries over the blocks of one series: points of a stretch of time, and windows.
 
-use outcrop_udf::PeekValue;
 use outcrop_udf::prelude::*;
+use outcrop_udf::{Bytes, PeekValue, UserKeyRef};
 use serde::{Deserialize, Serialize};
 
-use crate::block::{chunks, tail_points};
+use crate::block::{chunks, tail_of, tail_points};
 use crate::fill::{Column, Fill, fill};
 use crate::point::Point;
 use crate::window::{Parts, WINDOWS_MAX, Window, Windows};
 use crate::{CHUNKS, TAIL};
 
-/// Points of one answer, at most.
-const POINTS_MAX: usize = 500_000;
+/// Points of one answer, at most: as raw bytes they fit a result.
+const POINTS_MAX: usize = 400_000;
 
 /// Which series a query has met: a query is about one.
 #[derive(Default, Serialize, Deserialize)]
-struct One(Option<String>);
+pub(crate) struct One(Option<String>);
 
 impl One {
     /// The packed chunks and the tail of a block of the one series; none for a record that is no block.
-    fn block<'a>(&mut self, record: &RecordView<'a>) -> Result<Option<(&'a [u8], &'a [u8])>> {
+    pub(crate) fn block<'a>(&mut self, record: &RecordView<'a>) -> Result<Option<(&'a [u8], &'a [u8])>> {
         let bytes = |name| match record.peek(name) {
             Ok(Some(PeekValue::Bytes(bytes))) => bytes,
             _ => &[][..],
@@ -28,8 +28,8 @@ impl One {
         if packed.is_empty() && tail.is_empty() {
             return Ok(None);
         }
-        let key = record.key()?.to_string();
-        let series = key.rsplit_once('@').map_or(key.as_str(), |(series, _)| series);
+        let UserKeyRef::Text(key) = record.key()? else { bail!("the key of a block is text") };
+        let series = key.rsplit_once('@').map_or(key, |(series, _)| series);
         match &self.0 {
             Some(known) if known == series => {}
             Some(known) => bail!(code: "several-series", "a query is about one series, not {known} and {series}"),
@@ -38,7 +38,8 @@ impl One {
         Ok(Some((packed, tail)))
     }
 
-    fn merge(&mut self, other: One) -> Result<()> {
+    /// Takes in what another part of the query has met.
+    pub(crate) fn merge(&mut self, other: One) -> Result<()> {
         match (&self.0, other.0) {
             (Some(a), Some(b)) if *a != b => {
                 bail!(code: "several-series", "a query is about one series, not {a} and {b}")
@@ -58,12 +59,15 @@ pub struct RangeArgs {
     pub from_ms: i64,
     /// Last time, excluded.
     pub to_ms: i64,
-    /// Points, at most; 500,000 by default and at most.
+    /// Points, at most; 400,000 by default and at most.
     #[serde(default)]
     pub limit: Option<usize>,
     /// Whether the latest points are wanted if there are more.
     #[serde(default)]
     pub latest: bool,
+    /// Whether the points are wanted as bytes, in `packed`.
+    #[serde(default)]
+    pub packed: bool,
 }
 
 /// Points in time order.
@@ -73,6 +77,9 @@ pub struct Points {
     pub times_ms: Vec<i64>,
     /// Values, one for each time.
     pub values: Vec<f64>,
+    /// Of each point a little-endian i64 and f64, if that is how they were asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub packed: Option<Bytes>,
     /// Whether there are no more points than these.
     pub complete: bool,
 }
@@ -146,9 +153,13 @@ impl Aggregate for Range {
 
     fn finish(mut self) -> Result<Points> {
         self.trim();
+        if self.asked.packed {
+            let packed = Some(Bytes(tail_of(&self.points)));
+            return Ok(Points { times_ms: Vec::new(), values: Vec::new(), packed, complete: self.complete });
+        }
         let times_ms = self.points.iter().map(|point| point.at_ms).collect();
         let values = self.points.iter().map(|point| point.value).collect();
-        Ok(Points { times_ms, values, complete: self.complete })
+        Ok(Points { times_ms, values, packed: None, complete: self.complete })
     }
 }
 
@@ -163,6 +174,10 @@ pub struct WindowArgs {
     /// Length of a window; without it one window for all.
     #[serde(default)]
     pub step_ms: Option<i64>,
+    /// A time at which a window begins, ms since 1970; `from_ms` by default. The first window begins at or before
+    /// `from_ms`.
+    #[serde(default)]
+    pub align_ms: Option<i64>,
     /// What to work out: `count`, `sum`, `min`, `max`, `avg`, `first`, `last`, `stddev`, `rate`, `p50`, `p99.9` …
     pub aggregates: Vec<String>,
     /// What stands in windows without points.
@@ -262,6 +277,7 @@ impl Aggregate for WindowAggregate {
             from_ms: asked.from_ms,
             to_ms: asked.to_ms,
             step_ms: asked.step_ms,
+            align_ms: asked.align_ms,
             values: functions.iter().any(|function| matches!(function, Function::Percentile(_))),
             rates: functions.contains(&Function::Rate),
         };

@@ -41,7 +41,7 @@ pub struct Register {
     /// As of [`Series::duplicates`].
     #[serde(default)]
     pub duplicates: Option<Duplicates>,
-    /// As of [`Series::retention_secs`].
+    /// As of [`Series::retention_secs`]; 0: for ever again.
     #[serde(default)]
     pub retention_secs: Option<u32>,
     /// Blocks to add.
@@ -85,4 +85,17 @@ pub fn add_runs(runs: &mut Vec<Run>, blocks: &[i64]) -> Result<()> {
         bail!(code: "too-many-blocks", "the series has over {RUNS_MAX} runs of blocks: use a longer span");
     }
     Ok(())
+}
+
+/// Takes blocks out whose points have all expired by `now_secs`.
+pub fn drop_expired(series: &mut Series, now_secs: u64) {
+    let Some(retention) = series.retention_secs else { return };
+    let kept_from_ms =
+        i64::try_from(now_secs.saturating_sub(retention.into())).unwrap_or(i64::MAX).saturating_mul(1_000);
+    // The block that holds this time has its end behind it, all before have expired.
+    let first = kept_from_ms.div_euclid(series.span_ms);
+    series.blocks.retain(|run| run.1 >= first);
+    if let Some(run) = series.blocks.first_mut() {
+        run.0 = run.0.max(first);
+    }
 }

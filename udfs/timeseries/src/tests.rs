@@ -53,6 +53,7 @@ fn windows_are_what_a_plain_loop_gives() {
         from_ms,
         to_ms,
         step_ms: Some(step),
+        align_ms: None,
         aggregates: asked.map(str::to_owned).to_vec(),
         fill: Fill::None,
     };
@@ -111,6 +112,7 @@ fn an_average_of_everything_unpacks_nothing() {
         from_ms: i64::MIN / 2,
         to_ms: i64::MAX / 2,
         step_ms: None,
+        align_ms: None,
         aggregates: vec!["avg".to_owned()],
         fill: Fill::None,
     };
@@ -125,7 +127,7 @@ fn an_average_of_everything_unpacks_nothing() {
 fn ranges_come_in_order_and_say_when_there_is_more() {
     let (points, blocks) = (points(), blocks(&points()));
     let range = |limit, latest| {
-        let args = RangeArgs { from_ms: 500_000, to_ms: 1_500_000, limit, latest };
+        let args = RangeArgs { from_ms: 500_000, to_ms: 1_500_000, limit, latest, packed: false };
         fake::run_aggregate::<Range>(args, &blocks).expect("points")
     };
     let wanted: Vec<i64> =
@@ -156,13 +158,14 @@ fn mistakes_are_refused() {
         Record::fake().key("a@0").bin("t", Value::Bytes(vec![0; 16])),
         Record::fake().key("b@0").bin("t", Value::Bytes(vec![0; 16])),
     ];
-    let args = RangeArgs { from_ms: 0, to_ms: 1, limit: None, latest: false };
+    let args = RangeArgs { from_ms: 0, to_ms: 1, limit: None, latest: false, packed: false };
     let error = fake::run_aggregate::<Range>(args, &two.map(|record| record.build())).expect_err("two series");
     assert_eq!(error.code(), "several-series");
 }
 
 #[test]
 fn a_series_knows_its_blocks() {
+    let _context = fake::Context::new().now_ms(2 * SPAN as u64).enter();
     let mut record = Record::fake().key("cpu").absent().build();
     let ask = |blocks: &[i64], span_ms| Register {
         span_ms,
@@ -177,4 +180,96 @@ fn a_series_knows_its_blocks() {
     assert_eq!(register(&mut record, ask(&[7], SPAN)).expect("known").retention_secs, Some(60));
     assert_eq!(record.outcome(), fake::Outcome::Nothing, "nothing new, nothing written");
     assert_eq!(register(&mut record, ask(&[], 1_000)).expect_err("another span").code(), "other-span");
+}
+
+#[test]
+fn windows_can_begin_at_whole_hours() {
+    let blocks = blocks(&points());
+    let args = |align_ms| WindowArgs {
+        from_ms: 100_500,
+        to_ms: 300_000,
+        step_ms: Some(60_000),
+        align_ms,
+        aggregates: vec!["count".to_owned()],
+        fill: Fill::None,
+    };
+    let table = fake::run_aggregate::<WindowAggregate>(args(Some(0)), &blocks).expect("windows");
+    assert_eq!(table.start_ms, [60_000, 120_000, 180_000, 240_000]);
+    assert_eq!(table.count, [19, 60, 60, 60], "the first is cut by the query's own beginning");
+    let table = fake::run_aggregate::<WindowAggregate>(args(Some(-3_600_000 + 30_000)), &blocks).expect("windows");
+    assert_eq!(table.start_ms, [90_000, 150_000, 210_000, 270_000]);
+    let table = fake::run_aggregate::<WindowAggregate>(args(None), &blocks).expect("windows");
+    assert_eq!(table.start_ms, [100_500, 160_500, 220_500, 280_500]);
+    let early = WindowArgs { from_ms: i64::MIN, to_ms: i64::MIN + 10, ..args(Some(7)) };
+    assert_eq!(fake::run_aggregate::<WindowAggregate>(early, &blocks).expect_err("no room").code(), "invalid-window");
+}
+
+#[test]
+fn points_come_as_bytes_if_that_is_wanted() {
+    let blocks = blocks(&points());
+    let asked = RangeArgs { from_ms: 500_000, to_ms: 1_500_000, limit: Some(700), latest: true, packed: false };
+    let listed = fake::run_aggregate::<Range>(asked.clone(), &blocks).expect("points");
+    let packed = fake::run_aggregate::<Range>(RangeArgs { packed: true, ..asked }, &blocks).expect("points");
+    let bytes = packed.packed.expect("bytes");
+    let again = block::tail_points(&bytes.0).expect("whole points");
+    let (times, values): (Vec<i64>, Vec<f64>) = again.iter().map(|point| (point.at_ms, point.value)).unzip();
+    assert_eq!((times, values), (listed.times_ms, listed.values));
+    assert!(packed.times_ms.is_empty() && !packed.complete);
+}
+
+#[test]
+fn a_summary_counts_points_and_bytes() {
+    let blocks = blocks(&points());
+    let stored = fake::run_aggregate::<Summarize>((), &blocks).expect("a summary");
+    let all = points();
+    assert_eq!((stored.blocks, stored.points), (blocks.len() as u64, all.len() as u64));
+    assert_eq!((stored.first, stored.last), (all.first().copied(), all.last().copied()));
+    assert!(stored.bytes > 0 && stored.bytes < all.len() as u64 * 16);
+    assert_eq!(fake::run_aggregate::<Summarize>((), &[]).expect("nothing"), summary::Stored::default());
+}
+
+#[test]
+fn a_set_s_series_are_listed_by_name_and_tags() {
+    let series = |key: &str| {
+        let mut record = Record::fake().key(key).absent().build();
+        let ask = Register { span_ms: SPAN, duplicates: None, retention_secs: None, blocks: vec![2, 4] };
+        register(&mut record, ask).expect("made");
+        record.commit()
+    };
+    let mut records = blocks(&points());
+    records.extend(["cpu{host=a}", "cpu{host=b,zone=eu}", "cpu", "disk{host=a}"].map(series));
+    let listed = |asked| {
+        let rows = fake::run_rows::<List>(Some(asked), &records).expect("rows");
+        rows.iter().map(|row| row.get("series").cloned().expect("a key")).collect::<Vec<Value>>()
+    };
+    let tagged = |pairs: &[(&str, &str)]| pairs.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect();
+    let all = summary::ListArgs::default();
+    assert_eq!(listed(all.clone()).len(), 4, "blocks are no series");
+    let named = summary::ListArgs { name: Some("cpu".to_owned()), tags: tagged(&[("host", "a")]) };
+    assert_eq!(listed(named), ["cpu{host=a}".into()]);
+    assert_eq!(listed(summary::ListArgs { name: None, tags: tagged(&[("host", "a")]) }).len(), 2);
+    let rows = fake::run_rows::<List>(None, &records).expect("rows");
+    assert_eq!(rows[0].get("blocks"), Some(&Value::Int(2)));
+    assert_eq!(rows[0].get("from_ms"), Some(&Value::Int(2 * SPAN)));
+    assert_eq!(rows[0].get("to_ms"), Some(&Value::Int(5 * SPAN)));
+}
+
+#[test]
+fn blocks_that_have_expired_are_forgotten() {
+    let now_secs = 10_000_u64;
+    let _context = fake::Context::new().now_ms(now_secs * 1_000).enter();
+    let mut record = Record::fake().key("cpu").absent().build();
+    let ask = |retention_secs, blocks: &[i64]| Register {
+        span_ms: SPAN,
+        duplicates: None,
+        retention_secs,
+        blocks: blocks.to_vec(),
+    };
+    assert_eq!(register(&mut record, ask(None, &[1, 2, 3, 14, 15])).expect("made").blocks, [(1, 3), (14, 15)]);
+    let mut record = record.commit();
+    // Kept is what is younger than 8,000 s: block 3 reaches from 1,800 to 2,400.
+    assert_eq!(register(&mut record, ask(Some(8_000), &[])).expect("trimmed").blocks, [(3, 3), (14, 15)]);
+    let mut record = record.commit();
+    let series = register(&mut record, ask(Some(0), &[1])).expect("for ever again");
+    assert_eq!((series.retention_secs, series.blocks), (None, vec![(1, 1), (3, 3), (14, 15)]));
 }

@@ -30,6 +30,8 @@ pub struct Windows {
     pub to_ms: i64,
     /// Length of a window, ms; none: one window for all.
     pub step_ms: Option<i64>,
+    /// A time at which a window begins; none: `from_ms`.
+    pub align_ms: Option<i64>,
     /// Whether percentiles are wanted, which takes the values themselves.
     pub values: bool,
     /// Whether rates are wanted, which takes every step from point to point.
@@ -45,7 +47,10 @@ impl Windows {
         };
         match self.step_ms {
             Some(step) if step <= 0 => wrong(format!("a window is at least 1 ms long, not {step}")),
-            Some(step) if span as u64 / step as u64 >= WINDOWS_MAX => {
+            Some(step) if self.align_ms.is_some() && self.from_ms.checked_sub(step).is_none() => {
+                wrong(format!("`from` ({}) is too early", self.from_ms))
+            }
+            Some(step) if span as u64 / step as u64 >= WINDOWS_MAX - 1 => {
                 wrong(format!("more than {WINDOWS_MAX} windows: ask for a shorter time or longer windows"))
             }
             _ => Ok(()),
@@ -54,14 +59,28 @@ impl Windows {
 
     /// Number of the window that a time within the query falls into.
     pub fn number(&self, at_ms: i64) -> u64 {
-        let step = self.step_ms.unwrap_or(i64::MAX);
-        at_ms.abs_diff(self.from_ms) / step.unsigned_abs()
+        match self.step_ms {
+            Some(step) => at_ms.abs_diff(self.base_ms()) / step.unsigned_abs(),
+            None => 0,
+        }
+    }
+
+    /// Where the first window begins, at or before `from_ms`.
+    fn base_ms(&self) -> i64 {
+        match (self.step_ms, self.align_ms) {
+            (Some(step), Some(align)) => {
+                let (from, align, step) = (i128::from(self.from_ms), i128::from(align), i128::from(step));
+                // Less than a step before `from_ms`, which `check` has seen to fit.
+                self.from_ms.saturating_sub((from - align).rem_euclid(step) as i64)
+            }
+            _ => self.from_ms,
+        }
     }
 
     /// Where a window begins.
     pub fn start_ms(&self, number: u64) -> i64 {
         let step = self.step_ms.unwrap_or(0).unsigned_abs();
-        self.from_ms.saturating_add_unsigned(step.saturating_mul(number))
+        self.base_ms().saturating_add_unsigned(step.saturating_mul(number))
     }
 
     fn holds(&self, at_ms: i64) -> bool {
@@ -131,6 +150,13 @@ fn pressed(digest: &TDigest) -> Spread {
 }
 
 impl Spread {
+    fn exact(&self) -> Option<&[f64]> {
+        match self {
+            Spread::Exact(values) => Some(values),
+            Spread::Digest(_) => None,
+        }
+    }
+
     fn digest(&self) -> Option<TDigest> {
         match self {
             Spread::Exact(values) => digest_of(values.clone()),
@@ -265,10 +291,11 @@ impl Parts {
 }
 
 impl Window {
-    /// A percentile, 0 to 100; exact for windows of up to 1,024 points in one block, else by t-digest.
+    /// A percentile, 0 to 100; exact for windows of up to 1,024 points in each block, else by t-digest.
     pub fn percentile(&self, percent: f64) -> Option<f64> {
-        if let [Spread::Exact(values)] = &self.spread[..] {
-            let mut sorted: Vec<f64> = values.iter().copied().filter(|value| !value.is_nan()).collect();
+        let exact: Option<Vec<&[f64]>> = self.spread.iter().map(Spread::exact).collect();
+        if let Some(parts) = exact {
+            let mut sorted: Vec<f64> = parts.into_iter().flatten().copied().filter(|value| !value.is_nan()).collect();
             sorted.sort_by(f64::total_cmp);
             return interpolate(&sorted, percent);
         }

@@ -1,8 +1,8 @@
 //! `outcrop import`: the rows of a JSON, NDJSON or CSV file as records, with a report of those that couldn't be.
 
 mod load;
-mod report;
-mod source;
+pub(crate) mod report;
+pub(crate) mod source;
 
 use std::path::PathBuf;
 
@@ -90,7 +90,8 @@ pub enum Duplicates {
     Last,
 }
 
-fn parse_delimiter(text: &str) -> Result<u8, String> {
+/// Parses the separator of CSV's fields.
+pub(crate) fn parse_delimiter(text: &str) -> Result<u8, String> {
     match text.as_bytes() {
         _ if text == "tab" || text == "\\t" => Ok(b'\t'),
         [byte] if byte.is_ascii() && !matches!(byte, b'"' | b'\r' | b'\n' | 0) => Ok(*byte),

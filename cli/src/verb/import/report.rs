@@ -8,18 +8,18 @@ use outcrop_client::Value;
 
 use crate::failure::Failure;
 use crate::json::to_text;
-use crate::output::{Out, OutputFormat, count, grouped, object, table};
+use crate::output::{Out, OutputFormat, count, grouped, object, table, value_text};
 use crate::progress::Progress;
 
 /// Bad rows that the summary shows; `--bad-rows` has them all.
 const SHOWN_MAX: usize = 20;
 
 /// Counts, and bad rows.
-pub(super) struct Report {
+pub(crate) struct Report {
     /// Rows that are in.
-    pub(super) imported: u64,
+    pub(crate) imported: u64,
     /// Rows that aren't.
-    pub(super) bad: u64,
+    pub(crate) bad: u64,
     first: Vec<BadRow>,
     file: Option<(PathBuf, BufWriter<File>)>,
 }
@@ -32,7 +32,7 @@ struct BadRow {
 
 impl Report {
     /// Begins; `file`: where all bad rows go.
-    pub(super) fn new(file: Option<&Path>) -> Result<Self, Failure> {
+    pub(crate) fn new(file: Option<&Path>) -> Result<Self, Failure> {
         let file = match file {
             None => None,
             Some(path) => {
@@ -45,7 +45,7 @@ impl Report {
     }
 
     /// A row isn't in, and why.
-    pub(super) fn bad(&mut self, row: u64, line: u64, reason: String) -> Result<(), Failure> {
+    pub(crate) fn bad(&mut self, row: u64, line: u64, reason: String) -> Result<(), Failure> {
         self.bad += 1;
         if let Some((path, file)) = &mut self.file {
             writeln!(file, "{}", to_text(&as_object(row, line, &reason)))
@@ -58,7 +58,18 @@ impl Report {
     }
 
     /// Prints the summary; `complete`: the file was read to its end.
-    pub(super) fn print(&mut self, progress: &Progress, output: OutputFormat, complete: bool) -> Result<(), Failure> {
+    pub(crate) fn print(&mut self, progress: &Progress, output: OutputFormat, complete: bool) -> Result<(), Failure> {
+        self.print_with(progress, output, complete, Vec::new())
+    }
+
+    /// Prints the summary with more fields, which people get as a second line.
+    pub(crate) fn print_with(
+        &mut self,
+        progress: &Progress,
+        output: OutputFormat,
+        complete: bool,
+        more: Vec<(&str, Value)>,
+    ) -> Result<(), Failure> {
         if let Some((path, file)) = &mut self.file {
             file.flush().map_err(|error| Failure::of_output(&path.display().to_string(), &error))?;
         }
@@ -69,14 +80,18 @@ impl Report {
         match output {
             OutputFormat::Json => {
                 let shown = self.first.iter().map(|bad| as_object(bad.row, bad.line, &bad.reason)).collect();
-                out.json(&object([
+                let Value::Map(mut fields) = object([
                     ("imported", count(self.imported)),
                     ("bad", count(self.bad)),
                     ("complete", complete.into()),
                     ("seconds", ((seconds * 1_000.0).round() / 1_000.0).into()),
                     ("rows_per_second", count(rate)),
                     ("bad_rows", Value::List(shown)),
-                ]))?;
+                ]) else {
+                    return Ok(());
+                };
+                fields.extend(more.into_iter().map(|(name, value)| (name.into(), value)));
+                out.json(&Value::Map(fields))?;
             }
             OutputFormat::Table => {
                 out.line(&format!(
@@ -85,6 +100,10 @@ impl Report {
                     grouped(self.bad),
                     grouped(rate)
                 ))?;
+                if !more.is_empty() {
+                    let field = |(name, value): (&str, Value)| format!("{name} {}", value_text(&value));
+                    out.line(&more.into_iter().map(field).collect::<Vec<_>>().join(", "))?;
+                }
                 self.print_bad(&mut out)?;
             }
         }
@@ -97,11 +116,7 @@ impl Report {
         }
         let mut bad_rows = table(["row", "line", "reason"]);
         for bad in &self.first {
-            bad_rows.add_row([
-                bad.row.to_string(),
-                bad.line.to_string(),
-                crate::output::value_text(&bad.reason.as_str().into()),
-            ]);
+            bad_rows.add_row([bad.row.to_string(), bad.line.to_string(), value_text(&bad.reason.as_str().into())]);
         }
         out.table(&bad_rows)?;
         let left = self.bad.saturating_sub(self.first.len() as u64);

@@ -8,18 +8,18 @@ use crate::failure::Failure;
 use crate::rows::Format;
 
 /// A file that is open for reading.
-pub(super) struct Source {
+pub(crate) struct Source {
     /// Its name, `-` for standard input.
     path: PathBuf,
     /// Its bytes.
-    pub(super) input: Box<dyn Read + Send>,
+    pub(crate) input: Box<dyn Read + Send>,
     /// How many there are, if that is known.
-    pub(super) bytes_total: Option<u64>,
+    pub(crate) bytes_total: Option<u64>,
 }
 
 impl Source {
     /// Opens it.
-    pub(super) fn open(path: &Path) -> Result<Self, Failure> {
+    pub(crate) fn open(path: &Path) -> Result<Self, Failure> {
         if path == Path::new("-") {
             return Ok(Source { path: path.into(), input: Box::new(std::io::stdin()), bytes_total: None });
         }
@@ -39,7 +39,7 @@ impl Source {
     }
 
     /// How it is written, by its name.
-    pub(super) fn format(&self) -> Result<Format, Failure> {
+    pub(crate) fn format(&self) -> Result<Format, Failure> {
         let extension = self.path.extension().and_then(|extension| extension.to_str()).unwrap_or("");
         match extension.to_ascii_lowercase().as_str() {
             "json" => Ok(Format::Json),
