@@ -12,14 +12,14 @@ use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use wasmtime::Engine;
-use wasmtime::component::Linker;
+use wasmtime::component::{Component, Linker};
 
 use super::artifact::{ArtifactError, ArtifactKey};
 use super::bindings::outcrop::udf::types;
 use super::cache::Cache;
 use super::call::Owned;
 use super::compile::{Compiler, Gate};
-use super::engine::running_engine;
+use super::engine::{self, running_engine};
 use super::imports;
 use super::limits::{LimitHit, LimitKind, Limits};
 use super::options::FunctionOptions;
@@ -63,12 +63,13 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    /// Room for an instance, if there is any soon.
-    pub async fn slot(&self) -> Result<OwnedSemaphorePermit, Failed> {
-        if let Ok(slot) = self.slots.clone().try_acquire_owned() {
+    /// Room for an instance of so many places, if there is any soon.
+    pub async fn slot(&self, places: u32) -> Result<OwnedSemaphorePermit, Failed> {
+        if let Ok(slot) = self.slots.clone().try_acquire_many_owned(places) {
             return Ok(slot);
         }
-        let waited = tokio::time::timeout(self.options.instance_wait, self.slots.clone().acquire_owned()).await;
+        let room = self.slots.clone().acquire_many_owned(places);
+        let waited = tokio::time::timeout(self.options.instance_wait, room).await;
         let allowed = self.options.instances_max.into();
         match waited {
             Ok(Ok(slot)) => Ok(slot),
@@ -164,10 +165,22 @@ impl Host {
         let pre = self.shared.linker.instantiate_pre(&loaded.component).map_err(|error| {
             Refusal::new(Code::ModuleImportRefused, format!("the component doesn't fit the world: {error:#}"))
         })?;
-        let linked = Linked { shared: self.shared.clone(), pre, exports, running: AtomicU32::new(0) };
+        let places = self.places(&loaded.component)?;
+        let linked = Linked { shared: self.shared.clone(), pre, exports, places, running: AtomicU32::new(0) };
         let linked = Arc::new(linked);
         let info = describe(&linked).await?;
         Ok(Prepared::new(linked, info, hash, loaded.artifact_bytes))
+    }
+
+    /// Places of the pool that an instance of it takes.
+    fn places(&self, component: &Component) -> Result<u32, Refusal> {
+        let instances_max = self.shared.options.instances_max;
+        let required = component.resources_required();
+        let places = required.map(|required| engine::places(required.num_memories, required.num_tables));
+        places.filter(|places| *places <= instances_max).ok_or_else(|| {
+            let message = format!("an instance needs more memories and tables than the pool of {instances_max} has");
+            Refusal::new(Code::ModuleTooLarge, message)
+        })
     }
 
     /// Instances that could begin now.
@@ -191,11 +204,16 @@ async fn describe(linked: &Arc<Linked>) -> Result<ModuleInfo, Refusal> {
     };
     let said = async {
         let mut running = Running::start(setup, View::none()).await?;
+        if let Err(error) = running.check_exports(&linked.exports) {
+            running.end();
+            return Err(Failed::new(Code::ModuleInvalid, error));
+        }
         let said = running.call_plain::<(), (types::ModuleInfo,)>(&linked.exports.describe, ()).await;
         said.map_err(|failed| running.end_failed(failed))
     };
     match said.await {
         Ok((said,)) => ModuleInfo::check(said),
+        Err(failed) if failed.code == Code::ModuleInvalid => Err(Refusal::new(failed.code, failed.message)),
         Err(failed) => {
             let message = format!("`describe` failed: {}", failed.message);
             let mut refusal = Refusal::new(Code::ModuleDescribeFailed, message);

@@ -49,7 +49,8 @@ impl Limits {
         log_bytes: 16 << 10,
         reads: 64,
         read_bytes: 16 << 20,
-        concurrent_calls: 256,
+        // Half of the pool, so that one module leaves room for others.
+        concurrent_calls: 128,
     };
 
     /// Defaults of an aggregate or a row query.
