@@ -34,9 +34,9 @@ pub async fn call(
         Ok(resolved) if resolved.kind == FunctionKind::Record => resolved,
         Ok(resolved) => {
             let error = wrong_kind(&path, &resolved, FunctionKind::Record);
-            return Ok(failed(request.id, Verb::Call, &path, &error, None));
+            return Ok(failed((request.id, Verb::Call), &path, Some(&resolved), &error, None));
         }
-        Err(error) => return Ok(failed(request.id, Verb::Call, &path, &error, None)),
+        Err(error) => return Ok(failed((request.id, Verb::Call), &path, None, &error, None)),
     };
     let digest = request.digest_of(asked.key);
     let began = Instant::now();
@@ -58,7 +58,7 @@ pub async fn call(
                 functions.record(&resolved, Err(&error), began.elapsed());
                 let rests_on = error.details.trace.rests_on.max(lookup.durable_at);
                 let wait = rests_on.map(|end| Wait { namespace, end });
-                return Ok(failed(request.id, Verb::Call, &path, &error, wait));
+                return Ok(failed((request.id, Verb::Call), &path, Some(&resolved), &error, wait));
             }
         };
         match settle(request, asked, &digest, &lookup, &ran).await {

@@ -121,7 +121,8 @@ async fn rows(
     let Rows { mut parts, mut ended, resolved } = match begun {
         Ok(rows) => rows,
         Err(error) => {
-            return send(Verb::Rows, failed(header.request_id, Verb::Rows, &path, &error, None), transmit).await;
+            let told = failed((header.request_id, Verb::Rows), &path, None, &error, None);
+            return send(Verb::Rows, told, transmit).await;
         }
     };
     let mut bytes = 0;
@@ -168,7 +169,10 @@ async fn rows(
     };
     resolved.record(code, trace, began.elapsed(), functions.clock.now_ms());
     match done {
-        Err(error) => send(Verb::Rows, failed(header.request_id, Verb::Rows, &path, &error, None), transmit).await,
+        Err(error) => {
+            let told = failed((header.request_id, Verb::Rows), &path, Some(&resolved), &error, None);
+            send(Verb::Rows, told, transmit).await
+        }
         Ok(_) => {
             let cursor = last.map(|place| place.cursor).or(asked.scan.cursor);
             let cursor = cursor.unwrap_or(Cursor { log_id: 0, start_lsn: 0, position_lsn: 0, emitted: 0 });

@@ -32,6 +32,8 @@ pub struct Version {
     pub name: Arc<str>,
     /// BLAKE3 of its component.
     pub hash: [u8; 32],
+    /// Bytes of its component.
+    pub bytes: u64,
     /// Whether it came with the node.
     pub built_in: bool,
     /// Keys whose signatures hold.
@@ -95,6 +97,7 @@ impl Version {
         Arc::new(Version {
             name: row.version.as_str().into(),
             hash,
+            bytes: row.bytes,
             built_in: row.built_in,
             signers,
             cell: OnceCell::new(),
