@@ -11,6 +11,7 @@ use tokio::sync::{OnceCell, watch};
 use tokio::time::Instant;
 
 use crate::command::Context;
+use crate::command::functions::Functions;
 use crate::config::Config;
 use crate::identity::{self, DataDirLock};
 use crate::options::{LimitOptions, NamespaceOptions};
@@ -145,6 +146,7 @@ impl Node {
         let stats = Arc::new(Stats {
             metrics: metrics.clone(),
             namespaces: OnceCell::new(),
+            functions: OnceCell::new(),
             node_id,
             workers: count,
             started: Instant::now(),
@@ -157,14 +159,15 @@ impl Node {
         let tracing = start_tracing(&config, home, node_id, data_addr.port(), &metrics, &world).await?;
         let namespaces = open_all(&config.namespaces, &workers, &world.clock).await?;
         let opened: Vec<Arc<Namespace>> = namespaces.iter().map(|(namespace, _)| namespace.clone()).collect();
-        // Set once, here.
+        // Set once, here; functions below as well.
         let _ = stats.namespaces.set(opened.clone());
         let deadline_ms = config.limits.request_deadline.as_millis() as u32;
-        let count_of = (count, opened.len());
         let parts = (world.clock.clone(), world.entropy.clone());
-        let platform = Platform::start(&config.functions, &world.equipment, data_dir, parts, count_of).await?;
-        let mut context = Context::new(opened, deadline_ms, config.limits.large_bytes_max, stats);
+        let platform =
+            Platform::start(&config.functions, &world.equipment, data_dir, parts, (count, opened.len())).await?;
+        let mut context = Context::new(opened, deadline_ms, config.limits.large_bytes_max, stats.clone());
         if let Some(platform) = &platform {
+            let _ = stats.functions.set(platform.functions.clone());
             context = context.with_functions(platform.functions.clone());
         }
         let context = Arc::new(context);
@@ -395,6 +398,7 @@ async fn start_tracing(
 struct Stats {
     metrics: Arc<Metrics>,
     namespaces: OnceCell<Vec<Arc<Namespace>>>,
+    functions: OnceCell<Arc<Functions>>,
     node_id: u64,
     workers: usize,
     started: Instant,
@@ -414,6 +418,7 @@ impl StatsSource for Stats {
             requests: self.metrics.verb_stats(),
             quic: self.metrics.quic_stats(),
             process: ProcessStats::of_this_process(),
+            functions: self.functions.get().map(|functions| functions.registry.host_stats()),
         }
     }
 

@@ -40,7 +40,8 @@ async fn call(client: &Client, namespace: &str, function: &str) -> Result<(), Cl
 }
 
 async fn code(client: &Client, namespace: &str, function: &str) -> Option<Code> {
-    call(client, namespace, function).await.err().and_then(|error| error.code())
+    let error = call(client, namespace, function).await.err()?;
+    Some(error.code().unwrap_or_else(|| panic!("{error}")))
 }
 
 /// A key pair, and its signature of a component.
@@ -158,6 +159,19 @@ async fn every_failure_says_which_module_and_version() {
     }
     let unknown = call(&client, "open", "shop.nothing").await.expect_err("there is none");
     assert_eq!(unknown.function().and_then(|failed| failed.version.clone()), None);
+    node.shutdown().await.expect("it ends in order");
+}
+
+/// Catches: a function that gives no bytes, which is null, being an answer that the client can't read.
+#[tokio::test]
+async fn a_function_without_a_result_gives_null() {
+    let node = Node::start(config("")).await.expect("a node");
+    let client = connect(&node).await;
+    client.modules().upload("shop", "1", &Guest::record("(call $ok)").component(), None).await.expect("uploaded");
+    client.modules().activate("shop", "1").await.expect("active");
+    let called = client.function("shop.run").call(&key("open")).await.expect("it runs");
+    assert_eq!(called.value().expect("null"), outcrop_client::Value::Null);
+    assert_eq!(called.to::<Option<u8>>().expect("null"), None);
     node.shutdown().await.expect("it ends in order");
 }
 

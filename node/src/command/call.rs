@@ -14,6 +14,7 @@ use super::commit::{Change, commit};
 use super::error::CommandError;
 use super::functions::{Functions, answered, failed, report};
 use super::put::is_later;
+use super::told::Told;
 use crate::store::read::Lookup;
 use crate::store::write::{Committed, Expect, Refused};
 use crate::udf::registry::Resolved;
@@ -58,13 +59,17 @@ pub async fn call(
                 functions.record(&resolved, Err(&error), began.elapsed());
                 let rests_on = error.details.trace.rests_on.max(lookup.durable_at);
                 let wait = rests_on.map(|end| Wait { namespace, end });
-                return Ok(failed((request.id, Verb::Call), &path, Some(&resolved), &error, wait));
+                let mut finished = failed((request.id, Verb::Call), &path, Some(&resolved), &error, wait);
+                finished.told = Some(Told::failed(&resolved, error));
+                return Ok(finished);
             }
         };
         match settle(request, asked, &digest, &lookup, &ran).await {
             Ok(committed) => {
                 functions.record(&resolved, Ok(&ran), began.elapsed());
-                return answer(request, asked, &resolved, &ran, &lookup, committed);
+                let mut finished = answer(request, asked, &resolved, &ran, &lookup, committed)?;
+                finished.told = Some(Told::ran(&resolved, ran.trace));
+                return Ok(finished);
             }
             Err(refused) if is_later(&refused) => tokio::task::yield_now().await,
             Err(refused) => {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -28,6 +28,7 @@ use super::prepared::{Exports, Label, Linked, ModuleInfo, Prepared};
 use super::run::{Running, Setup};
 use super::state::{CallState, Work};
 use super::view::View;
+use crate::telemetry::stats::FunctionHostStats;
 use crate::world::{Entropy, Pulse};
 
 /// How often a guest is interrupted.
@@ -51,6 +52,15 @@ pub enum HostError {
     Cache(#[from] ArtifactError),
 }
 
+/// Somebody waits, until it is dropped.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// What all instances share.
 pub(super) struct Shared {
     pub engine: Engine,
@@ -58,6 +68,8 @@ pub(super) struct Shared {
     pub pulse: Pulse,
     linker: Linker<CallState>,
     slots: Arc<Semaphore>,
+    /// Calls that wait for one.
+    waiting: AtomicUsize,
     pool: Vec<Handle>,
     next_thread: AtomicUsize,
 }
@@ -68,6 +80,8 @@ impl Shared {
         if let Ok(slot) = self.slots.clone().try_acquire_many_owned(places) {
             return Ok(slot);
         }
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        let _waiting = Waiting(&self.waiting);
         let room = self.slots.clone().acquire_many_owned(places);
         let waited = tokio::time::timeout(self.options.instance_wait, room).await;
         let allowed = self.options.instances_max.into();
@@ -94,6 +108,7 @@ pub struct Host {
     shared: Arc<Shared>,
     gate: Gate,
     cache: Option<Cache>,
+    cache_hits: AtomicU64,
 }
 
 impl Host {
@@ -122,8 +137,9 @@ impl Host {
         let gate = Gate::new(compiler, options.compile.clone(), options.stack_bytes);
         let slots = Arc::new(Semaphore::new(options.instances_max as usize));
         let next_thread = AtomicUsize::new(0);
-        let shared = Shared { engine, options, pulse, linker, slots, pool, next_thread };
-        Ok(Arc::new(Host { shared: Arc::new(shared), gate, cache }))
+        let waiting = AtomicUsize::new(0);
+        let shared = Shared { engine, options, pulse, linker, slots, waiting, pool, next_thread };
+        Ok(Arc::new(Host { shared: Arc::new(shared), gate, cache, cache_hits: AtomicU64::new(0) }))
     }
 
     /// Makes a component ready to run: checks it, compiles it in its bounds (or takes the authenticated artifact of an
@@ -152,7 +168,10 @@ impl Host {
             None => None,
         };
         let loaded = match cached {
-            Some(loaded) => loaded,
+            Some(loaded) => {
+                self.cache_hits.fetch_add(1, Ordering::Relaxed);
+                loaded
+            }
             None => {
                 let artifact = self.gate.compile(component).await?;
                 match &self.cache {
@@ -181,6 +200,18 @@ impl Host {
             let message = format!("an instance needs more memories and tables than the pool of {instances_max} has");
             Refusal::new(Code::ModuleTooLarge, message)
         })
+    }
+
+    /// Numbers of the engine and its compiler; the functions' are the registry's.
+    pub fn stats(&self) -> FunctionHostStats {
+        let instances_max = u64::from(self.shared.options.instances_max);
+        FunctionHostStats {
+            instances_max,
+            instances_in_use: instances_max.saturating_sub(self.instances_free() as u64),
+            instances_waiting: self.shared.waiting.load(Ordering::Relaxed) as u64,
+            cache_hits: self.cache_hits.load(Ordering::Relaxed),
+            ..self.gate.stats()
+        }
     }
 
     /// Instances that could begin now.

@@ -117,6 +117,21 @@ pub enum LimitKind {
 }
 
 impl LimitKind {
+    /// Every bound.
+    pub const ALL: [LimitKind; 11] = [
+        LimitKind::Wall,
+        LimitKind::Fuel,
+        LimitKind::Memory,
+        LimitKind::Tables,
+        LimitKind::Stack,
+        LimitKind::HostCalls,
+        LimitKind::Input,
+        LimitKind::Output,
+        LimitKind::Reads,
+        LimitKind::ReadBytes,
+        LimitKind::Concurrency,
+    ];
+
     /// Its name in error details, that of its setting.
     pub fn name(self) -> &'static str {
         match self {

@@ -17,6 +17,7 @@ use super::logs::LogRing;
 use super::rules::NamespaceRules;
 use super::sign::unhex;
 use super::stats::FunctionStats;
+use crate::telemetry::stats::FunctionCallStats;
 use crate::udf::limits::Limits;
 use crate::udf::outcome::{Failed, Refusal, Trace};
 use crate::udf::prepared::{FunctionKind, Prepared};
@@ -243,6 +244,13 @@ impl Live {
             read_only: info.read_only,
             limits: limits.clone(),
         })
+    }
+
+    /// Numbers of each function that was called, as metrics show them.
+    pub fn call_stats(&self) -> Vec<FunctionCallStats> {
+        let each = self.stats.iter().map(|entry| entry.value().call_stats(&self.name, entry.key()));
+        let called = |function: &FunctionCallStats| function.outcomes.iter().any(|(_, count)| *count > 0);
+        each.filter(called).collect()
     }
 
     fn stats_of(&self, function: &Arc<str>) -> Arc<FunctionStats> {

@@ -37,6 +37,7 @@ pub use upload::{Part, Received};
 
 use super::host::Host;
 use super::outcome::{Failed, Refusal};
+use crate::telemetry::stats::FunctionHostStats;
 use crate::world::Clock;
 use store::Store;
 use upload::Uploads;
@@ -110,6 +111,14 @@ impl Registry {
         let uploads = Mutex::default();
         let catalogue = tokio::sync::Mutex::new(catalogue);
         Ok(Arc::new(Registry { host, clock, rules, store, catalogue, modules, uploads }))
+    }
+
+    /// The engine's numbers and those of every function that was called, for metrics.
+    pub fn host_stats(&self) -> FunctionHostStats {
+        let mut modules: Vec<_> = self.modules.load().values().cloned().collect();
+        modules.sort_by(|one, other| one.name.cmp(&other.name));
+        let functions = modules.iter().flat_map(|live| live.call_stats()).collect();
+        FunctionHostStats { functions, ..self.host.stats() }
     }
 
     /// A module by name.
