@@ -159,7 +159,6 @@ impl Node {
         let tracing = start_tracing(&config, home, node_id, data_addr.port(), &metrics, &world).await?;
         let namespaces = open_all(&config.namespaces, &workers, &world.clock).await?;
         let opened: Vec<Arc<Namespace>> = namespaces.iter().map(|(namespace, _)| namespace.clone()).collect();
-        // Set once, here; functions below as well.
         let _ = stats.namespaces.set(opened.clone());
         let deadline_ms = config.limits.request_deadline.as_millis() as u32;
         let parts = (world.clock.clone(), world.entropy.clone());
@@ -398,6 +397,7 @@ async fn start_tracing(
 struct Stats {
     metrics: Arc<Metrics>,
     namespaces: OnceCell<Vec<Arc<Namespace>>>,
+    /// Set once, as the namespaces are, when the node starts.
     functions: OnceCell<Arc<Functions>>,
     node_id: u64,
     workers: usize,
