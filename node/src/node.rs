@@ -11,7 +11,7 @@ use tokio::sync::{OnceCell, watch};
 use tokio::time::Instant;
 
 use crate::command::Context;
-use crate::command::job::Desk;
+use crate::command::functions::Functions;
 use crate::config::Config;
 use crate::identity::{self, DataDirLock};
 use crate::options::{LimitOptions, NamespaceOptions};
@@ -146,7 +146,7 @@ impl Node {
         let stats = Arc::new(Stats {
             metrics: metrics.clone(),
             namespaces: OnceCell::new(),
-            jobs: OnceCell::new(),
+            functions: OnceCell::new(),
             node_id,
             workers: count,
             started: Instant::now(),
@@ -159,7 +159,6 @@ impl Node {
         let tracing = start_tracing(&config, home, node_id, data_addr.port(), &metrics, &world).await?;
         let namespaces = open_all(&config.namespaces, &workers, &world).await?;
         let opened: Vec<Arc<Namespace>> = namespaces.iter().map(|(namespace, _)| namespace.clone()).collect();
-        // Set once, here.
         let _ = stats.namespaces.set(opened.clone());
         let (context, platform) = start_context(&config, &world, opened, count, &stats).await?;
         let (closing, closed) = watch::channel(false);
@@ -279,8 +278,7 @@ async fn start_context(
     let platform = Platform::start(&config.functions, &world.equipment, data_dir, parts, count_of).await?;
     let mut context = Context::new(namespaces, deadline_ms, config.limits.large_bytes_max, stats.clone());
     if let Some(platform) = &platform {
-        // Set once, here.
-        let _ = stats.jobs.set(platform.functions.jobs.clone());
+        let _ = stats.functions.set(platform.functions.clone());
         context = context.with_functions(platform.functions.clone());
     }
     Ok((Arc::new(context), platform))
@@ -419,7 +417,8 @@ async fn start_tracing(
 struct Stats {
     metrics: Arc<Metrics>,
     namespaces: OnceCell<Vec<Arc<Namespace>>>,
-    jobs: OnceCell<Arc<Desk>>,
+    /// Set once, as the namespaces are, when the node starts.
+    functions: OnceCell<Arc<Functions>>,
     node_id: u64,
     workers: usize,
     started: Instant,
@@ -436,10 +435,11 @@ impl StatsSource for Stats {
             workers: self.workers as u32,
             draining: self.draining.load(Ordering::Relaxed),
             namespaces: namespaces.iter().map(|namespace| namespace.stats()).collect(),
-            jobs: self.jobs.get().map(|jobs| jobs.stats()).unwrap_or_default(),
+            jobs: self.functions.get().map(|functions| functions.jobs.stats()).unwrap_or_default(),
             requests: self.metrics.verb_stats(),
             quic: self.metrics.quic_stats(),
             process: ProcessStats::of_this_process(),
+            functions: self.functions.get().map(|functions| functions.registry.host_stats()),
         }
     }
 

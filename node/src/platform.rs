@@ -38,13 +38,28 @@ pub struct PlatformOptions {
     pub threads: usize,
     /// The engine's pools, and bounds of modules and their compiler.
     pub host: FunctionOptions,
-    /// What each namespace asks of modules, by its number.
+    /// What each namespace asks of modules, by its number; the defaults of those that aren't there.
     pub rules: Vec<NamespaceRules>,
 }
 
 impl Default for PlatformOptions {
     fn default() -> Self {
         PlatformOptions { enabled: true, threads: 0, host: FunctionOptions::default(), rules: Vec::new() }
+    }
+}
+
+impl PlatformOptions {
+    /// What a namespace asks and allows, by its number.
+    pub fn rules_of(&self, namespace: usize) -> NamespaceRules {
+        self.rules.get(namespace).cloned().unwrap_or_default()
+    }
+
+    /// Leaves out the last namespaces' rules as long as they are the defaults, so that equal settings are equal.
+    pub fn trim_rules(&mut self) {
+        let default = NamespaceRules::default();
+        while self.rules.last() == Some(&default) {
+            self.rules.pop();
+        }
     }
 }
 

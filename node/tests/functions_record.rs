@@ -196,3 +196,20 @@ async fn other_records_are_read_as_committed() {
     assert_eq!(failed.details.trace.usage.reads, 1);
     assert_eq!(failed.details.trace.usage.read_bytes, stored.as_ref().len() as u64);
 }
+
+/// Catches: a bin that isn't there being removed as a write, which made an empty record of none.
+#[tokio::test]
+async fn removing_a_bin_that_is_not_there_is_no_write() {
+    let bench = Bench::new().await;
+    let removes = "(call $record.bin-remove (i32.const 600) (i32.const 1) (i32.const 64)) (call $ok)";
+    let guest = Guest::record(removes).import(&["record.bin-remove"]).item(r#"(data (i32.const 600) "n")"#);
+    let module = bench.prepare(&guest).await;
+    let nobody = bench.run(&module, &key("nobody"), &Value::Null).await.expect("it runs");
+    assert_eq!(nobody.staged, Staged::Nothing);
+    bench.put(&key("a"), &Bins::new().with("m", 1));
+    let other = bench.run(&module, &key("a"), &Value::Null).await.expect("it runs");
+    assert_eq!(other.staged, Staged::Nothing);
+    bench.put(&key("b"), &Bins::new().with("m", 1).with("n", 2));
+    let there = bench.run(&module, &key("b"), &Value::Null).await.expect("it runs");
+    assert_eq!(staged(&there), Bins::new().with("m", 1));
+}

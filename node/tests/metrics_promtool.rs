@@ -9,7 +9,9 @@ use outcrop_flash::log::SyncLatency;
 use outcrop_node::config::Config;
 use outcrop_node::node::Node;
 use outcrop_node::telemetry::metrics::{Counter, Exposition, Gauge};
-use outcrop_node::telemetry::stats::{IndexStats, LogStats, ProcessStats, SetStats};
+use outcrop_node::telemetry::stats::{
+    FunctionCallStats, FunctionHostStats, IndexStats, LogStats, ProcessStats, SetStats,
+};
 use outcrop_node::telemetry::{Metrics, NamespaceStats, NodeStats};
 use outcrop_wire::{Code, Verb};
 
@@ -35,6 +37,20 @@ fn promtool(arguments: &[&str], input: &str) -> Option<Output> {
 
 fn content(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+/// A function that was called, and what came of it.
+fn called(module: &str, function: &str) -> FunctionCallStats {
+    FunctionCallStats {
+        module: module.to_owned(),
+        function: function.to_owned(),
+        outcomes: vec![("ok", 7), ("function_fuel_limit", 2)],
+        limits: vec![("fuel", 2)],
+        latency_us: vec![(16, 0), (64, 8)],
+        latency_slower: 1,
+        latency_us_sum: 90_000_000,
+        ..FunctionCallStats::default()
+    }
 }
 
 /// A node where everything has happened.
@@ -73,6 +89,12 @@ fn busy() -> (std::sync::Arc<Metrics>, NodeStats) {
         workers: 2,
         namespaces: vec![namespace("shop"), namespace("sessions")],
         process: ProcessStats { cpu_seconds: 0.01, resident_bytes: 1 << 30 },
+        functions: Some(FunctionHostStats {
+            instances_max: 256,
+            compile_seconds: 1.5,
+            functions: vec![called("shop", "discount"), called("ads", "score_v2")],
+            ..FunctionHostStats::default()
+        }),
         ..NodeStats::default()
     };
     (metrics, stats)

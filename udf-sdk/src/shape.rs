@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 pub use outcrop_udf_macros::Shape;
 
 /// A type that can say what it looks like to a caller. Derive it for structs and enums of arguments and results; what
-/// doesn't implement it is described by its Rust name.
+/// doesn't implement it may be anything.
 ///
 /// ```
 /// use outcrop_udf::shape::Shape;
@@ -167,10 +167,9 @@ pub fn one_of(names: &[&str]) -> String {
     format!(r#"{{"type":"string","enum":[{}]}}"#, names.join(","))
 }
 
-/// A type without a shape, by its name.
-pub fn unknown<T: ?Sized>() -> String {
-    format!(r#"{{"description":{}}}"#, quoted(std::any::type_name::<T>()))
-}
+/// A type without a shape: anything may stand there. Its Rust name would tell a caller nothing, and stand where the
+/// author's own words belong.
+const ANYTHING: &str = "{}";
 
 /// Text as JSON.
 fn quoted(text: &str) -> String {
@@ -209,12 +208,13 @@ impl<T: Shape + ?Sized> Probe<T> {
 pub trait Shapeless<T: ?Sized> {
     #[doc(hidden)]
     fn shape(&self) -> String {
-        unknown::<T>()
+        ANYTHING.to_owned()
     }
 
     #[doc(hidden)]
     fn optional(&self) -> bool {
-        false
+        // An `Option` of a type without a shape has none itself.
+        std::any::type_name::<T>().starts_with("core::option::Option<")
     }
 }
 
@@ -247,12 +247,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn types_without_a_shape_are_named() {
+    fn types_without_a_shape_are_anything() {
         struct Opaque;
-        assert!(shape_of!(Opaque).contains("Opaque"));
-        assert!(!shape_optional!(Opaque));
+        assert_eq!(shape_of!(Opaque), "{}");
+        assert!(!shape_optional!(Opaque) && shape_optional!(Option<Opaque>));
         assert_eq!(shape_of!(Option<Vec<i64>>), r#"{"type":"array","items":{"type":"integer"}}"#);
         assert!(shape_optional!(Option<Vec<i64>>));
+    }
+
+    /// Catches: an enum's Rust path as the description of a field, before the author's own.
+    #[test]
+    fn a_field_of_a_type_without_a_shape_has_its_own_words() {
+        #[allow(dead_code)]
+        enum Weight {
+            Grams(u32),
+        }
+        #[derive(Shape)]
+        #[allow(dead_code)]
+        struct Parcel {
+            /// What it weighs.
+            weight: Weight,
+        }
+        let expected =
+            r#"{"type":"object","properties":{"weight":{"description":"What it weighs."}},"required":["weight"]}"#;
+        assert_eq!(Parcel::shape(), expected);
     }
 
     #[test]

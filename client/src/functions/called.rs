@@ -1,7 +1,7 @@
 //! What a call gives back: the result, the record it left, and the report if it was asked for.
 
 use bytes::Bytes;
-use outcrop_wire::archive::{access_value, decode_value};
+use outcrop_wire::archive::{access_value, decode_value, decode_value_or_null};
 use outcrop_wire::{Value, peek, reply, typed};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -54,6 +54,10 @@ impl Called {
     /// # }
     /// ```
     pub fn to<T: DeserializeOwned>(&self) -> Result<T, ClientError> {
+        // A function without a result to speak of gives no bytes: null.
+        if self.result.is_empty() {
+            return Ok(typed::from_value(&Value::Null)?);
+        }
         let value = peek::value(&self.result).map_err(ClientError::protocol)?;
         Ok(typed::from_peeked(value)?)
     }
@@ -67,7 +71,7 @@ impl Called {
     /// # }
     /// ```
     pub fn value(&self) -> Result<Value, ClientError> {
-        Ok(decode_value(&self.result)?)
+        Ok(decode_value_or_null(&self.result)?)
     }
 
     /// The result as it came: an archived value, checked here once; [`outcrop_wire::peek`] reads it in place.

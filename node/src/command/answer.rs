@@ -7,6 +7,7 @@ use outcrop_wire::{Code, ReplyHeader, Verb};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::error::CommandError;
+use super::told::Told;
 use crate::store::write::Committed;
 
 /// A namespace's log and how far it must be durable.
@@ -45,12 +46,14 @@ pub struct Finished {
     pub wait: Option<Wait>,
     /// Its share of the memory for large values, given back once it has left.
     pub permit: Option<OwnedSemaphorePermit>,
+    /// What its span tells of the function that was called.
+    pub told: Option<Box<Told>>,
 }
 
 impl Finished {
     /// A small answer.
     pub fn small(code: Code, content: Vec<u8>, wait: Option<Wait>) -> Self {
-        Finished { code, content, value: None, wait, permit: None }
+        Finished { code, content, value: None, wait, permit: None, told: None }
     }
 
     /// A refusal.

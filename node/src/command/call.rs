@@ -9,6 +9,7 @@ use super::answer::{Finished, Wait};
 use super::apply::{Application, Applied, ApplyError};
 use super::error::CommandError;
 use super::functions::{Functions, answered, failed, report};
+use super::told::Told;
 use crate::udf::registry::Resolved;
 use crate::udf::{Failed, FunctionKind};
 
@@ -24,9 +25,9 @@ pub async fn call(
         Ok(resolved) if resolved.kind == FunctionKind::Record => resolved,
         Ok(resolved) => {
             let error = wrong_kind(&path, &resolved, FunctionKind::Record);
-            return Ok(failed(request.id, Verb::Call, &path, &error, None));
+            return Ok(failed((request.id, Verb::Call), &path, Some(&resolved), &error, None));
         }
-        Err(error) => return Ok(failed(request.id, Verb::Call, &path, &error, None)),
+        Err(error) => return Ok(failed((request.id, Verb::Call), &path, None, &error, None)),
     };
     let application = Application {
         context: request.context,
@@ -41,11 +42,17 @@ pub async fn call(
         on_pool: false,
     };
     match application.run().await {
-        Ok(Some(applied)) => answer(request, asked, &resolved, &applied),
+        Ok(Some(applied)) => {
+            let mut finished = answer(request, asked, &resolved, &applied)?;
+            finished.told = Some(Told::ran(&resolved, applied.ran.trace));
+            Ok(finished)
+        }
         Ok(None) => Err(CommandError::not_found(None)),
         Err(ApplyError::Function { error, rests_on }) => {
             let wait = rests_on.map(|end| Wait { namespace, end });
-            Ok(failed(request.id, Verb::Call, &path, &error, wait))
+            let mut finished = failed((request.id, Verb::Call), &path, Some(&resolved), &error, wait);
+            finished.told = Some(Told::failed(&resolved, error));
+            Ok(finished)
         }
         Err(ApplyError::Refused(error)) => Err(error),
     }

@@ -111,10 +111,21 @@ pub fn answered(header: &ReplyHeader, ran: &Ran, report: &[u8], wait: Option<Wai
     Finished::small(Code::Ok, content, wait)
 }
 
-/// The answer to a call that failed: the code, the message, and all that is known of it.
-pub fn failed(request_id: u32, verb: Verb, path: &str, failed: &Failed, wait: Option<Wait>) -> Finished {
+/// The answer to a call that failed: the code, the message, and all that is known of it. `resolved`: what `path` named,
+/// if it got that far.
+pub fn failed(
+    (request_id, verb): (u32, Verb),
+    path: &str,
+    resolved: Option<&Resolved>,
+    failed: &Failed,
+    wait: Option<Wait>,
+) -> Finished {
     let details = &failed.details;
     let mut entries = map([("function", path.into())]);
+    if let Some(resolved) = resolved {
+        let (module, version) = (&*resolved.live.name, &*resolved.loaded.version);
+        entries.extend(map([("module", module.into()), ("version", version.into())]));
+    }
     if let Some(code) = &details.failure_code {
         entries.extend(map([("failure_code", code.as_str().into())]));
     }

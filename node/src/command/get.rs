@@ -106,7 +106,7 @@ pub async fn get_later(
             None
         }
     };
-    Ok(Finished { code: Code::Ok, content, value, wait, permit })
+    Ok(Finished { code: Code::Ok, content, value, wait, permit, told: None })
 }
 
 /// `exists`: the index alone knows.

@@ -21,6 +21,7 @@ pub mod projection;
 pub mod put;
 pub mod query;
 pub mod route;
+pub mod told;
 pub mod warm;
 
 use std::future::Future;

@@ -19,6 +19,7 @@ use super::answer::{Finished, Wait};
 use super::call::wrong_kind;
 use super::error::CommandError;
 use super::functions::{Functions, answered, failed, report};
+use super::told::Told;
 use crate::store::Namespace;
 use crate::store::scan::{ParallelScan, Progress, ScanError, ScanFilter, Scanner, SegmentScan, Sink};
 use crate::udf::batch::{BATCH_BYTES, push};
@@ -188,7 +189,7 @@ pub async fn aggregate(
     let path = asked.function.to_string();
     let resolved = match resolve(functions, &asked.function, namespace, FunctionKind::Aggregate).await {
         Ok(resolved) => resolved,
-        Err(error) => return Ok(failed(request_id, Verb::Aggregate, &path, &error, None)),
+        Err(error) => return Ok(failed((request_id, Verb::Aggregate), &path, None, &error, None)),
     };
     let began = Instant::now();
     let call = functions.call(&resolved, namespace, Bytes::copy_from_slice(asked.arguments));
@@ -221,10 +222,16 @@ pub async fn aggregate(
     let wait = (namespace.policy.commit == crate::store::Commit::Flash && seen_end.0 > 0)
         .then_some(Wait { namespace: namespace.id.0, end: seen_end });
     match ended {
-        Err(error) => Ok(failed(request_id, Verb::Aggregate, &path, &error, wait)),
+        Err(error) => {
+            let mut finished = failed((request_id, Verb::Aggregate), &path, Some(&resolved), &error, wait);
+            finished.told = Some(Told::failed(&resolved, error));
+            Ok(finished)
+        }
         Ok(ran) => {
             let report = if asked.report { report(&resolved, &ran.trace)? } else { Vec::new() };
-            Ok(answered(&ReplyHeader::new(request_id, Verb::Aggregate, Code::Ok), &ran, &report, wait))
+            let mut finished = answered(&ReplyHeader::new(request_id, Verb::Aggregate, Code::Ok), &ran, &report, wait);
+            finished.told = Some(Told::ran(&resolved, ran.trace));
+            Ok(finished)
         }
     }
 }

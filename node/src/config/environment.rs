@@ -32,6 +32,7 @@ pub(super) fn overlay(raw: &mut RawConfig, env: impl Iterator<Item = (String, St
             "TLS" => raw.tls.overlay(field(&variable, section, rest, &value)?),
             "LIMITS" => raw.limits.overlay(field(&variable, section, rest, &value)?),
             "TELEMETRY" => raw.telemetry.overlay(field(&variable, section, rest, &value)?),
+            "FUNCTIONS" => raw.functions.overlay(field(&variable, section, rest, &value)?),
             "NAMESPACE" => overlay_namespace(raw, &variable, rest, &value)?,
             other => return Err(unknown_section(&variable, other)),
         }
@@ -63,8 +64,17 @@ fn overlay_namespace(raw: &mut RawConfig, variable: &str, rest: &str, value: &st
         let message = "more than one namespace is spelled like this; set the key in the file".to_owned();
         return Err(ConfigError::Environment { variable: variable.to_owned(), message });
     }
-    let over = field(variable, "NAMESPACE", &key, value)?;
-    raw.namespace[place].overlay(over);
+    let namespace = &mut raw.namespace[place];
+    let Some(key) = key.strip_prefix("FUNCTIONS__") else {
+        namespace.overlay(field(variable, "NAMESPACE", &key, value)?);
+        return Ok(());
+    };
+    let rules = &mut namespace.functions;
+    match key.split_once("__") {
+        Some(("CALL", key)) => rules.call.overlay(field(variable, "NAMESPACE.FUNCTIONS.CALL", key, value)?),
+        Some(("QUERY", key)) => rules.query.overlay(field(variable, "NAMESPACE.FUNCTIONS.QUERY", key, value)?),
+        _ => rules.overlay(field(variable, "NAMESPACE.FUNCTIONS", key, value)?),
+    }
     Ok(())
 }
 
@@ -95,7 +105,8 @@ fn field<T: DeserializeOwned>(variable: &str, section: &str, key: &str, value: &
 }
 
 fn unknown_section(variable: &str, section: &str) -> ConfigError {
-    let names: Vec<String> = SECTIONS.iter().map(|(name, _)| name.to_uppercase()).collect();
+    let outer = SECTIONS.iter().filter(|(name, _)| !name.contains('.'));
+    let names: Vec<String> = outer.map(|(name, _)| name.to_uppercase()).collect();
     let advice = match closest(section, names.iter().map(String::as_str)) {
         Some(near) => format!("did you mean {PREFIX}{near}__…?"),
         None => format!("sections are {}", names.join(", ")),

@@ -7,6 +7,7 @@
 mod advice;
 mod environment;
 mod error;
+mod functions;
 mod raw;
 mod render;
 mod settle;

@@ -6,9 +6,12 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use outcrop_wire::limits::{DEADLINE_MS_MAX, LANE_INFLIGHT_MAX, LANES_MAX, RECORD_BYTES_CEILING, TTL_SECS_MAX};
+use outcrop_wire::limits::{
+    ARGUMENTS_BYTES_MAX, DEADLINE_MS_MAX, LANE_INFLIGHT_MAX, LANES_MAX, MODULE_BYTES_CEILING, RECORD_BYTES_CEILING,
+    TTL_SECS_MAX,
+};
 use serde::Deserialize;
-use serde::de::{Deserializer, Error, Visitor};
+use serde::de::{Deserializer, Error, SeqAccess, Visitor};
 
 use super::units::{parse_bytes, parse_duration};
 use crate::options::{Commit, Engine, LogFormat, MTU_CEILING, Values};
@@ -146,10 +149,13 @@ named!(RawEngine is Engine { Auto = "auto", IoUring = "io_uring", Pread = "pread
 named!(RawLogFormat is LogFormat { Text = "text", Json = "json", });
 
 macro_rules! section {
-    ($name:ident { $($field:ident: $kind:ty),* $(,)? }) => {
+    ($name:ident { $($field:ident: $kind:ty),* $(,)? } $(with { $($table:ident: $inner:ty),* })?) => {
         #[derive(Debug, Clone, Default, Deserialize)]
         #[serde(deny_unknown_fields)]
-        pub(super) struct $name { $(pub(super) $field: Option<$kind>,)* }
+        pub(super) struct $name {
+            $(pub(super) $field: Option<$kind>,)*
+            $($(#[serde(default)] pub(super) $table: $inner,)*)?
+        }
 
         impl $name {
             pub(super) const KEYS: &'static [&'static str] = &[$(stringify!($field),)*];
@@ -157,9 +163,38 @@ macro_rules! section {
             /// Takes over what `over` sets.
             pub(super) fn overlay(&mut self, over: $name) {
                 $(if over.$field.is_some() { self.$field = over.$field; })*
+                $($(self.$table.overlay(over.$table);)*)?
             }
         }
     };
+}
+
+/// Names or keys: a list, or as a variable has them, one text with commas between.
+#[derive(Debug, Clone)]
+pub(super) struct Words(pub Vec<String>);
+
+impl<'de> Deserialize<'de> for Words {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct List;
+        impl<'de> Visitor<'de> for List {
+            type Value = Words;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list such as [\"shop\"]")
+            }
+            fn visit_str<E: Error>(self, text: &str) -> Result<Words, E> {
+                let words = text.split(',').map(str::trim).filter(|word| !word.is_empty());
+                Ok(Words(words.map(str::to_owned).collect()))
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Words, A::Error> {
+                let mut words = Vec::new();
+                while let Some(word) = items.next_element()? {
+                    words.push(word);
+                }
+                Ok(Words(words))
+            }
+        }
+        deserializer.deserialize_any(List)
+    }
 }
 
 section!(RawNode { data_dir: PathBuf, workers: Ranged<0, 1024>, drain_ms: Ranged<0, 600_000>, });
@@ -187,6 +222,44 @@ section!(RawLimits {
     busy_poll_us: Ranged<0, 1_000>,
 });
 section!(RawTelemetry { otlp: String, sample_percent: Percent, log: String, log_format: RawLogFormat });
+section!(RawFunctions {
+    enabled: bool,
+    threads: Ranged<0, 1024>,
+    instances_max: Ranged<1, 4_096>,
+    instance_wait_ms: Ranged<0, 60_000>,
+    memory_bytes_ceiling: Size<{ 1 << 20 }, { 4 << 30 }>,
+    table_elements_ceiling: Ranged<0, 10_000_000>,
+    stack_bytes: Size<{ 64 << 10 }, { 8 << 20 }>,
+    cache: Size<0, { 1 << 40 }>,
+    module_bytes_max: Size<{ 1 << 10 }, { MODULE_BYTES_CEILING as u64 }>,
+    module_functions_max: Ranged<1, 1_000_000>,
+    function_body_bytes_max: Size<{ 1 << 10 }, { 7 << 20 }>,
+    data_bytes_max: Size<0, { MODULE_BYTES_CEILING as u64 }>,
+    core_modules_max: Ranged<1, 64>,
+    compile_memory_max: Size<{ 256 << 20 }, { 64 << 30 }>,
+    compile_cpu_secs: Ranged<1, 3_600>,
+    compile_wall_secs: Ranged<1, 3_600>,
+    compile_queue_max: Ranged<0, 1_024>,
+});
+section!(RawCallLimits {
+    wall_ms: Ranged<1, 86_400_000>,
+    fuel: Ranged<1, { i64::MAX as u64 }>,
+    memory_bytes: Size<{ 64 << 10 }, { 4 << 30 }>,
+    table_elements: Ranged<0, 10_000_000>,
+    host_calls: Ranged<0, { i64::MAX as u64 }>,
+    input_bytes: Size<0, { ARGUMENTS_BYTES_MAX as u64 }>,
+    output_bytes: Size<0, { 64 << 20 }>,
+    log_lines: Ranged<0, 10_000>,
+    log_bytes: Size<0, { 16 << 20 }>,
+    reads: Ranged<0, { u32::MAX as u64 }>,
+    read_bytes: Size<0, { 1 << 40 }>,
+    concurrent_calls: Ranged<1, 4_096>,
+});
+section!(RawRules {
+    module_bytes_max: Size<{ 1 << 10 }, { MODULE_BYTES_CEILING as u64 }>,
+    trusted_keys: Words,
+    modules: Words,
+} with { call: RawCallLimits, query: RawCallLimits });
 section!(RawNamespace {
     name: String,
     device: PathBuf,
@@ -202,7 +275,7 @@ section!(RawNamespace {
     defrag_live_percent: Ranged<0, 95>,
     defrag_rate: Size<{ 1 << 20 }, { 1 << 40 }>,
     engine: RawEngine,
-});
+} with { functions: RawRules });
 
 /// The whole file.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -213,15 +286,20 @@ pub(super) struct RawConfig {
     pub(super) tls: RawTls,
     pub(super) limits: RawLimits,
     pub(super) telemetry: RawTelemetry,
+    pub(super) functions: RawFunctions,
     pub(super) namespace: Vec<RawNamespace>,
 }
 
 /// Every section with its keys.
-pub(super) const SECTIONS: [(&str, &[&str]); 6] = [
+pub(super) const SECTIONS: [(&str, &[&str]); 10] = [
     ("node", RawNode::KEYS),
     ("listen", RawListen::KEYS),
     ("tls", RawTls::KEYS),
     ("limits", RawLimits::KEYS),
     ("telemetry", RawTelemetry::KEYS),
+    ("functions", RawFunctions::KEYS),
     ("namespace", RawNamespace::KEYS),
+    ("namespace.functions", RawRules::KEYS),
+    ("namespace.functions.call", RawCallLimits::KEYS),
+    ("namespace.functions.query", RawCallLimits::KEYS),
 ];

@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 use super::Config;
+use super::functions;
 use super::raw::{RawCommit, RawEngine, RawLogFormat, RawValues};
 use super::units::{format_bytes, format_duration};
 use crate::options::{LimitOptions, NamespaceOptions, TelemetryOptions, TlsOptions, Values};
@@ -29,15 +30,15 @@ fn quote_path(path: &Path) -> String {
 }
 
 /// Lines of `key = value`.
-struct Lines(String);
+pub(super) struct Lines(String);
 
 impl Lines {
-    fn section(&mut self, name: &str) {
+    pub(super) fn section(&mut self, name: &str) {
         let gap = if self.0.is_empty() { "" } else { "\n" };
         self.0.push_str(&format!("{gap}{name}\n"));
     }
 
-    fn set(&mut self, key: &str, value: impl std::fmt::Display) {
+    pub(super) fn set(&mut self, key: &str, value: impl std::fmt::Display) {
         self.0.push_str(&format!("{key} = {value}\n"));
     }
 
@@ -45,7 +46,7 @@ impl Lines {
         self.set(key, quote(value));
     }
 
-    fn size(&mut self, key: &str, bytes: u64) {
+    pub(super) fn size(&mut self, key: &str, bytes: u64) {
         self.text(key, &format_bytes(bytes));
     }
 }
@@ -69,8 +70,10 @@ pub(super) fn render(config: &Config) -> String {
     }
     render_limits(&config.limits, &mut out);
     render_telemetry(&config.telemetry, &mut out);
-    for namespace in &config.namespaces {
+    functions::render(&config.functions, &mut out);
+    for (number, namespace) in config.namespaces.iter().enumerate() {
         render_namespace(namespace, &mut out);
+        functions::render_rules(&config.functions.rules_of(number), &mut out);
     }
     out.0
 }

@@ -8,13 +8,13 @@ use outcrop_wire::key::check_namespace_name;
 use outcrop_wire::limits::NAMESPACES_MAX;
 
 use super::error::ConfigError;
+use super::functions;
 use super::raw::{RawConfig, RawLimits, RawNamespace, RawTelemetry, RawTls, RawValues};
 use super::units::format_bytes;
 use super::{Config, SIZE_BYTES_MIN};
 use crate::options::{
     Commit, LimitOptions, ListenOptions, NamespaceOptions, NodeOptions, TelemetryOptions, TlsOptions, Values,
 };
-use crate::platform::PlatformOptions;
 use crate::telemetry::{log, otlp};
 
 pub(super) fn settle(raw: RawConfig) -> Result<Config, ConfigError> {
@@ -40,8 +40,15 @@ pub(super) fn settle(raw: RawConfig) -> Result<Config, ConfigError> {
         admin: raw.listen.admin.map_or(listen.admin, |address| address.0),
     };
     let home = node.data_dir.as_deref();
+    let mut functions = functions::settle(&raw.functions)?;
+    let rules = raw.namespace.iter().map(|namespace| {
+        let name = namespace.name.as_deref().unwrap_or_default();
+        functions::settle_rules(name, &namespace.functions, &functions.host)
+    });
+    functions.rules = rules.collect::<Result<_, _>>()?;
+    functions.trim_rules();
     Ok(Config {
-        functions: PlatformOptions::default(),
+        functions,
         tls: settle_tls(raw.tls, home)?,
         limits: settle_limits(&raw.limits)?,
         telemetry: settle_telemetry(raw.telemetry)?,

@@ -278,7 +278,8 @@ impl<C: Connection> Lane<C> {
 
     /// Appends a reply that took its time, or puts it in line.
     fn finish(&mut self, under: Under) {
-        let Under { header, began, bytes_in, mut span, finished } = under;
+        let Under { header, began, bytes_in, mut span, mut finished } = under;
+        Session::tell(&mut span, &mut finished.told);
         if header.verb == Verb::Batch {
             self.session.record_items(&finished.content);
         }

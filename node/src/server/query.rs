@@ -16,6 +16,7 @@ use crate::command::error::CommandError;
 use crate::command::functions::failed;
 use crate::command::query::{self, Place, Rows};
 use crate::command::route;
+use crate::command::told::Told;
 use crate::store::Namespace;
 use crate::udf::{Failed, RowsPart};
 
@@ -30,6 +31,8 @@ pub struct Served {
     pub code: Code,
     /// Bytes that it was sent.
     pub bytes: usize,
+    /// What its span tells of the function.
+    pub told: Option<Box<Told>>,
 }
 
 fn deadline_of(header: &RequestHeader) -> Instant {
@@ -99,7 +102,7 @@ async fn send(verb: Verb, finished: Finished, transmit: &mut impl Transmit) -> R
     if let Some(value) = finished.value {
         transmit.transmit(value).await.map_err(|error| error.to_string())?;
     }
-    Ok(Served { verb, code, bytes: len + LENGTH_BYTES })
+    Ok(Served { verb, code, bytes: len + LENGTH_BYTES, told: finished.told })
 }
 
 /// Serves a row query; `Err`: the caller is gone.
@@ -121,7 +124,8 @@ async fn rows(
     let Rows { mut parts, mut ended, resolved } = match begun {
         Ok(rows) => rows,
         Err(error) => {
-            return send(Verb::Rows, failed(header.request_id, Verb::Rows, &path, &error, None), transmit).await;
+            let told = failed((header.request_id, Verb::Rows), &path, None, &error, None);
+            return send(Verb::Rows, told, transmit).await;
         }
     };
     let mut bytes = 0;
@@ -162,20 +166,21 @@ async fn rows(
         None if left == 0 => Ok(Default::default()),
         None => ended.await,
     };
-    let (code, trace) = match &done {
-        Ok(trace) => (Code::Ok, trace),
-        Err(error) => (error.code, &error.details.trace),
-    };
-    resolved.record(code, trace, began.elapsed(), functions.clock.now_ms());
+    let outcome = done.as_ref().map_or_else(|error| (error.code, &error.details.trace), |trace| (Code::Ok, trace));
+    resolved.record(outcome.0, outcome.1, began.elapsed(), functions.clock.now_ms());
     match done {
-        Err(error) => send(Verb::Rows, failed(header.request_id, Verb::Rows, &path, &error, None), transmit).await,
-        Ok(_) => {
+        Err(error) => {
+            let mut finished = failed((header.request_id, Verb::Rows), &path, Some(&resolved), &error, None);
+            finished.told = Some(Told::failed(&resolved, error));
+            send(Verb::Rows, finished, transmit).await
+        }
+        Ok(trace) => {
             let cursor = last.map(|place| place.cursor).or(asked.scan.cursor);
             let cursor = cursor.unwrap_or(Cursor { log_id: 0, start_lsn: 0, position_lsn: 0, emitted: 0 });
             let end = encode(header.request_id, SCAN_END, cursor, 0, &[]);
             bytes += end.len();
             transmit.transmit(end).await.map_err(|error| error.to_string())?;
-            Ok(Served { verb: Verb::Rows, code: Code::Ok, bytes })
+            Ok(Served { verb: Verb::Rows, code: Code::Ok, bytes, told: Some(Told::ran(&resolved, trace)) })
         }
     }
 }

@@ -39,7 +39,8 @@ pub async fn serve(session: Arc<Session>, receive: impl Receive, mut transmit: i
     let began = Instant::now();
     let mut span = session.span(&frame, began);
     if let Some(served) = query::serve(&session, &frame, &mut transmit).await {
-        let query::Served { verb, code, bytes } = served?;
+        let query::Served { verb, code, bytes, mut told } = served?;
+        Session::tell(&mut span, &mut told);
         session.record(verb, code, began.elapsed(), frame.len(), bytes, span);
         transmit.finish();
         transmit.delivered().await;

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::busy_poll::PollPlace;
 use crate::command::Context;
+use crate::command::told::Told;
 use crate::options::LimitOptions;
 use crate::telemetry::metrics::Counter;
 use crate::telemetry::span::{Ending, Stage};
@@ -79,6 +80,13 @@ impl Session {
             }
         }
         Some(span)
+    }
+
+    /// Puts what there is to say of a function into the request's span, if it has one.
+    pub fn tell(span: &mut Option<RequestSpan>, told: &mut Option<Box<Told>>) {
+        if let (Some(span), Some(told)) = (span, told.take()) {
+            span.add(told.into_notes());
+        }
     }
 
     /// Counts a request that is over, and ends its span.

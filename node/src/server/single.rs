@@ -53,20 +53,22 @@ pub async fn serve(
     let _memory = memory.transpose().map_err(|error| error.message)?;
     let whole = tokio::time::timeout(RECEIVE_TIMEOUT, read_frame(&mut receive, len)).await;
     let frame = whole.map_err(|_| "its frame didn't come in time".to_owned())??;
-    let span = session.span(&frame, began);
+    let mut span = session.span(&frame, began);
     let _under_way = UnderWay::new(&session);
     if let Some(served) = query::serve(&session, &frame, &mut transmit).await {
-        let query::Served { verb, code, bytes } = served?;
+        let query::Served { verb, code, bytes, mut told } = served?;
+        Session::tell(&mut span, &mut told);
         session.record(verb, code, began.elapsed(), len, bytes, span);
         transmit.finish();
         transmit.delivered().await;
         return Ok(());
     }
     let mut content = Vec::with_capacity(128);
-    let (verb, finished) = match execute(&session.context, &frame, None, session.now_secs(), &mut content) {
+    let (verb, mut finished) = match execute(&session.context, &frame, None, session.now_secs(), &mut content) {
         Step::Done { verb, code, wait } => (verb.unwrap_or(Verb::Info), Finished::small(code, content, wait)),
         Step::Later { header, reply } => (header.verb, reply.await),
     };
+    Session::tell(&mut span, &mut finished.told);
     let deadline = began + session.deadline_of(&frame);
     let request_id = frame.first_chunk::<4>().map_or(0, |id| u32::from_le_bytes(*id));
     let finished = until_durable(&session, verb, request_id, finished, deadline).await;

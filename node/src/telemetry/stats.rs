@@ -38,6 +38,58 @@ pub struct NodeStats {
     pub quic: QuicStats,
     /// Process memory and CPU.
     pub process: ProcessStats,
+    /// Functions; none if the node runs none.
+    pub functions: Option<FunctionHostStats>,
+}
+
+/// Functions of a node: the engine, the compiler, and what calls came to.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct FunctionHostStats {
+    /// Instances that may be alive at once.
+    pub instances_max: u64,
+    /// Instances that are alive.
+    pub instances_in_use: u64,
+    /// Calls that wait for an instance.
+    pub instances_waiting: u64,
+    /// Modules that are being compiled or wait for it.
+    pub compiling: u64,
+    /// Compilations that have ended.
+    pub compilations: u64,
+    /// Of these, those that were refused.
+    pub compilations_refused: u64,
+    /// Time of all of them.
+    pub compile_seconds: f64,
+    /// Modules taken from the cache of compiled ones.
+    pub cache_hits: u64,
+    /// Each function that was called.
+    pub functions: Vec<FunctionCallStats>,
+}
+
+/// Calls of one function, over all versions of its module.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct FunctionCallStats {
+    /// Its module.
+    pub module: String,
+    /// Its name.
+    pub function: String,
+    /// Calls by the name of their code.
+    pub outcomes: Vec<(&'static str, u64)>,
+    /// Calls by the limit that ended them.
+    pub limits: Vec<(&'static str, u64)>,
+    /// Fuel of all calls.
+    pub fuel: u64,
+    /// High water of an instance's memory.
+    pub memory_bytes_max: u64,
+    /// Records that queries went through.
+    pub records: u64,
+    /// Log lines that were dropped.
+    pub logs_dropped: u64,
+    /// Calls that took no longer than so many microseconds (and longer than those before); then the slower ones.
+    pub latency_us: Vec<(u64, u64)>,
+    /// Calls slower than the last of these.
+    pub latency_slower: u64,
+    /// Time of all calls, in microseconds.
+    pub latency_us_sum: u64,
 }
 
 /// Background jobs: how many there are by state, and what they have done since the node started.

@@ -26,6 +26,16 @@ pub const MEMORIES_MAX: u32 = 4;
 /// Likewise.
 pub const TABLES_MAX: u32 = 32;
 
+/// Memories and tables that one place of the pool comes with.
+const MEMORIES_A_PLACE: u32 = 1;
+/// Likewise.
+const TABLES_A_PLACE: u32 = 2;
+
+/// Places of the pool that an instance takes: one, unless it needs more memories or tables than come with one.
+pub fn places(memories: u32, tables: u32) -> u32 {
+    memories.div_ceil(MEMORIES_A_PLACE).max(tables.div_ceil(TABLES_A_PLACE)).max(1)
+}
+
 /// Bytes that the engine keeps about one instance.
 const INSTANCE_BYTES_MAX: usize = 1 << 20;
 
@@ -80,9 +90,10 @@ pub fn running_engine(options: &FunctionOptions) -> wasmtime::Result<Engine> {
     let keep_resident = options.keep_resident_bytes as usize / if scan { 1 } else { 4 };
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(options.instances_max)
-        .total_core_instances(options.instances_max.saturating_mul(4))
-        .total_memories(options.instances_max)
-        .total_tables(options.instances_max.saturating_mul(2))
+        // No more than a number. Memories and tables are address space: whoever needs many takes several places.
+        .total_core_instances(options.instances_max.saturating_mul(CORE_INSTANCES_MAX))
+        .total_memories(options.instances_max.saturating_mul(MEMORIES_A_PLACE))
+        .total_tables(options.instances_max.saturating_mul(TABLES_A_PLACE))
         .total_stacks(options.instances_max)
         .max_component_instance_size(INSTANCE_BYTES_MAX)
         .max_core_instance_size(INSTANCE_BYTES_MAX)

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,14 +12,14 @@ use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use wasmtime::Engine;
-use wasmtime::component::Linker;
+use wasmtime::component::{Component, Linker};
 
 use super::artifact::{ArtifactError, ArtifactKey};
 use super::bindings::outcrop::udf::types;
 use super::cache::Cache;
 use super::call::Owned;
 use super::compile::{Compiler, Gate};
-use super::engine::running_engine;
+use super::engine::{self, running_engine};
 use super::imports;
 use super::limits::{LimitHit, LimitKind, Limits};
 use super::options::FunctionOptions;
@@ -28,6 +28,7 @@ use super::prepared::{Exports, Label, Linked, ModuleInfo, Prepared};
 use super::run::{Running, Setup};
 use super::state::{CallState, Work};
 use super::view::View;
+use crate::telemetry::stats::FunctionHostStats;
 use crate::world::{Entropy, Pulse};
 
 /// How often a guest is interrupted.
@@ -51,6 +52,15 @@ pub enum HostError {
     Cache(#[from] ArtifactError),
 }
 
+/// Somebody waits, until it is dropped.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// What all instances share.
 pub(super) struct Shared {
     pub engine: Engine,
@@ -58,17 +68,22 @@ pub(super) struct Shared {
     pub pulse: Pulse,
     linker: Linker<CallState>,
     slots: Arc<Semaphore>,
+    /// Calls that wait for one.
+    waiting: AtomicUsize,
     pool: Vec<Handle>,
     next_thread: AtomicUsize,
 }
 
 impl Shared {
-    /// Room for an instance, if there is any soon.
-    pub async fn slot(&self) -> Result<OwnedSemaphorePermit, Failed> {
-        if let Ok(slot) = self.slots.clone().try_acquire_owned() {
+    /// Room for an instance of so many places, if there is any soon.
+    pub async fn slot(&self, places: u32) -> Result<OwnedSemaphorePermit, Failed> {
+        if let Ok(slot) = self.slots.clone().try_acquire_many_owned(places) {
             return Ok(slot);
         }
-        let waited = tokio::time::timeout(self.options.instance_wait, self.slots.clone().acquire_owned()).await;
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        let _waiting = Waiting(&self.waiting);
+        let room = self.slots.clone().acquire_many_owned(places);
+        let waited = tokio::time::timeout(self.options.instance_wait, room).await;
         let allowed = self.options.instances_max.into();
         match waited {
             Ok(Ok(slot)) => Ok(slot),
@@ -93,6 +108,7 @@ pub struct Host {
     shared: Arc<Shared>,
     gate: Gate,
     cache: Option<Cache>,
+    cache_hits: AtomicU64,
 }
 
 impl Host {
@@ -121,8 +137,9 @@ impl Host {
         let gate = Gate::new(compiler, options.compile.clone(), options.stack_bytes);
         let slots = Arc::new(Semaphore::new(options.instances_max as usize));
         let next_thread = AtomicUsize::new(0);
-        let shared = Shared { engine, options, pulse, linker, slots, pool, next_thread };
-        Ok(Arc::new(Host { shared: Arc::new(shared), gate, cache }))
+        let waiting = AtomicUsize::new(0);
+        let shared = Shared { engine, options, pulse, linker, slots, waiting, pool, next_thread };
+        Ok(Arc::new(Host { shared: Arc::new(shared), gate, cache, cache_hits: AtomicU64::new(0) }))
     }
 
     /// Makes a component ready to run: checks it, compiles it in its bounds (or takes the authenticated artifact of an
@@ -151,7 +168,10 @@ impl Host {
             None => None,
         };
         let loaded = match cached {
-            Some(loaded) => loaded,
+            Some(loaded) => {
+                self.cache_hits.fetch_add(1, Ordering::Relaxed);
+                loaded
+            }
             None => {
                 let artifact = self.gate.compile(component).await?;
                 match &self.cache {
@@ -164,7 +184,8 @@ impl Host {
         let pre = self.shared.linker.instantiate_pre(&loaded.component).map_err(|error| {
             Refusal::new(Code::ModuleImportRefused, format!("the component doesn't fit the world: {error:#}"))
         })?;
-        let linked = Linked { shared: self.shared.clone(), pre, exports, running: AtomicU32::new(0) };
+        let places = self.places(&loaded.component)?;
+        let linked = Linked { shared: self.shared.clone(), pre, exports, places, running: AtomicU32::new(0) };
         let linked = Arc::new(linked);
         let info = describe(&linked).await?;
         Ok(Prepared::new(linked, info, hash, loaded.artifact_bytes))
@@ -173,6 +194,29 @@ impl Host {
     /// A thread for long work, each in turn; `None`: there is no pool.
     pub fn pool_thread(&self) -> Option<Handle> {
         self.shared.pool_thread().cloned()
+    }
+
+    /// Places of the pool that an instance of it takes.
+    fn places(&self, component: &Component) -> Result<u32, Refusal> {
+        let instances_max = self.shared.options.instances_max;
+        let required = component.resources_required();
+        let places = required.map(|required| engine::places(required.num_memories, required.num_tables));
+        places.filter(|places| *places <= instances_max).ok_or_else(|| {
+            let message = format!("an instance needs more memories and tables than the pool of {instances_max} has");
+            Refusal::new(Code::ModuleTooLarge, message)
+        })
+    }
+
+    /// Numbers of the engine and its compiler; the functions' are the registry's.
+    pub fn stats(&self) -> FunctionHostStats {
+        let instances_max = u64::from(self.shared.options.instances_max);
+        FunctionHostStats {
+            instances_max,
+            instances_in_use: instances_max.saturating_sub(self.instances_free() as u64),
+            instances_waiting: self.shared.waiting.load(Ordering::Relaxed) as u64,
+            cache_hits: self.cache_hits.load(Ordering::Relaxed),
+            ..self.gate.stats()
+        }
     }
 
     /// Instances that could begin now.
@@ -196,11 +240,16 @@ async fn describe(linked: &Arc<Linked>) -> Result<ModuleInfo, Refusal> {
     };
     let said = async {
         let mut running = Running::start(setup, View::none()).await?;
+        if let Err(error) = running.check_exports(&linked.exports) {
+            running.end();
+            return Err(Failed::new(Code::ModuleInvalid, error));
+        }
         let said = running.call_plain::<(), (types::ModuleInfo,)>(&linked.exports.describe, ()).await;
         said.map_err(|failed| running.end_failed(failed))
     };
     match said.await {
         Ok((said,)) => ModuleInfo::check(said),
+        Err(failed) if failed.code == Code::ModuleInvalid => Err(Refusal::new(failed.code, failed.message)),
         Err(failed) => {
             let message = format!("`describe` failed: {}", failed.message);
             let mut refusal = Refusal::new(Code::ModuleDescribeFailed, message);

@@ -49,7 +49,8 @@ impl Limits {
         log_bytes: 16 << 10,
         reads: 64,
         read_bytes: 16 << 20,
-        concurrent_calls: 256,
+        // Half of the pool, so that one module leaves room for others.
+        concurrent_calls: 128,
     };
 
     /// Defaults of an aggregate or a row query.
@@ -116,6 +117,21 @@ pub enum LimitKind {
 }
 
 impl LimitKind {
+    /// Every bound.
+    pub const ALL: [LimitKind; 11] = [
+        LimitKind::Wall,
+        LimitKind::Fuel,
+        LimitKind::Memory,
+        LimitKind::Tables,
+        LimitKind::Stack,
+        LimitKind::HostCalls,
+        LimitKind::Input,
+        LimitKind::Output,
+        LimitKind::Reads,
+        LimitKind::ReadBytes,
+        LimitKind::Concurrency,
+    ];
+
     /// Its name in error details, that of its setting.
     pub fn name(self) -> &'static str {
         match self {

@@ -49,7 +49,7 @@ pub struct CompileOptions {
     pub function_body_bytes_max: u32,
     /// Bytes of data segments.
     pub data_bytes_max: u64,
-    /// Core modules within a component.
+    /// Core modules within a component, and components within it.
     pub core_modules_max: u32,
     /// Address space of the compiler's process.
     pub memory_bytes_max: u64,

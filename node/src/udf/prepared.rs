@@ -140,6 +140,8 @@ pub(super) struct Linked {
     pub shared: Arc<Shared>,
     pub pre: InstancePre<CallState>,
     pub exports: Exports,
+    /// Places of the pool that an instance takes.
+    pub places: u32,
     /// Calls under way.
     pub running: AtomicU32,
 }

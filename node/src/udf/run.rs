@@ -12,11 +12,11 @@ use tokio::time::Instant;
 use wasmtime::Store;
 use wasmtime::component::{ComponentExportIndex, ComponentNamedList, Instance, Lift, Lower};
 
-use super::bindings::outcrop::udf::types::Failure;
+use super::bindings::outcrop::udf::types::{Failure, ModuleInfo};
 use super::failure::{of_error, of_guest};
 use super::limits::{LimitHit, LimitKind, Limits};
 use super::outcome::{Failed, Trace};
-use super::prepared::{Encoding, Label, Linked};
+use super::prepared::{Encoding, Exports, Label, Linked};
 use super::state::{Beginning, CallState, Work, interrupted};
 use super::view::View;
 use crate::store::Namespace;
@@ -39,6 +39,9 @@ pub(super) struct Setup {
     pub yields: Arc<AtomicU32>,
 }
 
+/// What begins a call or a query: the function's number and its arguments.
+type Begin<'a> = (u32, &'a [u8]);
+
 /// What an export gives: a result, or the guest's refusal.
 pub(super) type Outcome<T> = (Result<T, Failure>,);
 
@@ -54,7 +57,7 @@ impl Running {
     /// Makes a fresh instance.
     pub async fn start(setup: Setup, view: View) -> Result<Running, Failed> {
         let shared = setup.linked.shared.clone();
-        let slot = shared.slot().await?;
+        let slot = shared.slot(setup.linked.places).await?;
         let record_bytes = setup.namespace.as_ref().map_or(0, |namespace| namespace.policy.record_bytes_max as u64);
         let handed_over_max = setup.limits.output_bytes.max(record_bytes) + HANDED_OVER_SPARE_BYTES;
         let fuel = setup.limits.fuel;
@@ -85,6 +88,30 @@ impl Running {
         match made {
             Ok(instance) => Ok(Running { store, instance, handed_over_max, _slot: slot }),
             Err(error) => Err(end_failed(store, of_error_of(&error, handed_over_max))),
+        }
+    }
+
+    /// Whether everything that the node will ever call is of the type that the world says; else which isn't.
+    pub fn check_exports(&mut self, exports: &Exports) -> Result<(), String> {
+        self.check_export::<(), (ModuleInfo,)>("describe", &exports.describe)?;
+        self.check_export::<Begin<'_>, Outcome<Vec<u8>>>("call-record", &exports.call_record)?;
+        self.check_export::<Begin<'_>, Outcome<()>>("aggregate-init", &exports.aggregate_init)?;
+        self.check_export::<(&[u8],), Outcome<()>>("aggregate-accept", &exports.aggregate_accept)?;
+        self.check_export::<(), Outcome<Vec<u8>>>("aggregate-state", &exports.aggregate_state)?;
+        self.check_export::<(&[u8],), Outcome<()>>("aggregate-merge", &exports.aggregate_merge)?;
+        self.check_export::<(), Outcome<Vec<u8>>>("aggregate-finish", &exports.aggregate_finish)?;
+        self.check_export::<Begin<'_>, Outcome<()>>("row-init", &exports.row_init)?;
+        self.check_export::<(&[u8],), Outcome<Vec<u8>>>("row-batch", &exports.row_batch)
+    }
+
+    fn check_export<P, R>(&mut self, name: &str, export: &ComponentExportIndex) -> Result<(), String>
+    where
+        P: ComponentNamedList + Lower,
+        R: ComponentNamedList + Lift,
+    {
+        match self.instance.get_typed_func::<P, R>(&mut self.store, export) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(format!("the component's `{name}` isn't what the world says: {error:#}")),
         }
     }
 

@@ -57,6 +57,8 @@ pub struct View {
     ttl: Option<Ttl>,
     /// It was deleted and made anew: there is no time to live that it could keep.
     recreated: bool,
+    /// Bytes of the draft's bins, nearly: never more than their archive would have.
+    draft_bytes: usize,
 }
 
 /// A bin as it is stored or as it was staged.
@@ -77,7 +79,7 @@ impl View {
     }
 
     fn of(origin: Origin, stored: Option<(StoredHeader, usize)>) -> Self {
-        View { origin, stored, draft: Draft::Untouched, ttl: None, recreated: false }
+        View { origin, stored, draft: Draft::Untouched, ttl: None, recreated: false, draft_bytes: 0 }
     }
 
     /// The record of a record function.
@@ -142,7 +144,7 @@ impl View {
     }
 
     /// The bins to change; decoded when the first write needs them.
-    pub fn bins_mut(&mut self) -> Result<&mut Bins, ArchiveError> {
+    fn bins_mut(&mut self) -> Result<&mut Bins, ArchiveError> {
         let fresh = match &self.draft {
             Draft::Bins(_) => None,
             Draft::Deleted => {
@@ -152,6 +154,7 @@ impl View {
             Draft::Untouched => Some(self.archive().map(decode_bins).transpose()?.unwrap_or_default()),
         };
         if let Some(bins) = fresh {
+            self.draft_bytes = bins.bins.iter().map(|bin| bin.name.len() + held_bytes(&bin.value)).sum();
             self.draft = Draft::Bins(bins);
         }
         match &mut self.draft {
@@ -160,15 +163,44 @@ impl View {
         }
     }
 
+    /// Sets a bin, if the record has room for one more; false: it has not.
+    pub fn set(&mut self, name: String, value: Value, bins_max: usize) -> Result<bool, ArchiveError> {
+        let bins = self.bins_mut()?;
+        let before = bins.get(&name).map(|old| name.len() + held_bytes(old));
+        if before.is_none() && bins.bins.len() >= bins_max {
+            return Ok(false);
+        }
+        let bytes = name.len() + held_bytes(&value);
+        bins.set(name, value);
+        self.draft_bytes = (self.draft_bytes + bytes).saturating_sub(before.unwrap_or(0));
+        Ok(true)
+    }
+
+    /// Removes a bin that is there.
+    pub fn remove(&mut self, name: &str) -> Result<(), ArchiveError> {
+        let bins = self.bins_mut()?;
+        let bytes = bins.get(name).map_or(0, |old| name.len() + held_bytes(old));
+        bins.remove(name);
+        self.draft_bytes = self.draft_bytes.saturating_sub(bytes);
+        Ok(())
+    }
+
+    /// Bytes that the draft holds in memory for the guest, nearly.
+    pub fn draft_bytes(&self) -> usize {
+        self.draft_bytes
+    }
+
     /// Puts other bins in the place of all.
     pub fn replace(&mut self, bins: Bins) {
         self.recreated |= matches!(self.draft, Draft::Deleted);
+        self.draft_bytes = bins.bins.iter().map(|bin| bin.name.len() + held_bytes(&bin.value)).sum();
         self.draft = Draft::Bins(bins);
     }
 
     /// Deletes it.
     pub fn delete(&mut self) {
         self.draft = Draft::Deleted;
+        self.draft_bytes = 0;
         self.ttl = None;
     }
 
@@ -205,6 +237,19 @@ impl View {
 fn take_apart(stored: &[u8]) -> Result<(StoredHeader, usize), Failed> {
     let record = StoredRecord::parse(stored).map_err(|error| Failed::new(Code::RecordCorrupt, error.to_string()))?;
     Ok((record.header, stored.len() - record.archive.len()))
+}
+
+/// Bytes of a value, never more than those of its archive.
+fn held_bytes(value: &Value) -> usize {
+    /// Of an item in a list or map, besides what it points at.
+    const ITEM_BYTES: usize = 16;
+    match value {
+        Value::Null | Value::Bool(_) | Value::Int(_) | Value::Float(_) => 0,
+        Value::Text(text) => text.len(),
+        Value::Bytes(bytes) => bytes.len(),
+        Value::List(items) => items.iter().map(|item| ITEM_BYTES + held_bytes(item)).sum(),
+        Value::Map(entries) => entries.iter().map(|(_, item)| ITEM_BYTES + held_bytes(item)).sum(),
+    }
 }
 
 /// A record that a function wants written but that can't be.

@@ -25,7 +25,7 @@ const HEAP: u32 = 65_536;
 const EXPORTED: &str = "outcrop:udf/functions@1.0.0";
 
 /// Imports: interface, function, signature.
-const IMPORTS: [(&str, &str, &str); 26] = [
+const IMPORTS: [(&str, &str, &str); 27] = [
     ("context", "now-ms", "(result i64)"),
     ("context", "seed", "(result i64)"),
     ("context", "namespace", "(param i32)"),
@@ -52,6 +52,7 @@ const IMPORTS: [(&str, &str, &str); 26] = [
     ("batch", "next", "(result i32)"),
     ("batch", "emit", "(param i32 i32)"),
     ("other", "read", "(param i32 i32 i32 i64 i32 i32)"),
+    ("other", "read-bin", "(param i32 i32 i32 i64 i32 i32 i32 i32)"),
 ];
 
 /// Exports: function, signature, default body.
@@ -78,11 +79,6 @@ const LIBRARY: &str = r#"
         (br_if $grow (i32.ne (memory.grow (i32.const 1)) (i32.const -1)))
         unreachable))
     (local.get $at))
-  (func (export "cabi_realloc") (param $old i32) (param $old_size i32) (param $align i32) (param $size i32) (result i32)
-    (local $at i32)
-    (local.set $at (call $alloc (local.get $size)))
-    (memory.copy (local.get $at) (local.get $old) (local.get $old_size))
-    (local.get $at))
   (func $ok (result i32) (i32.store (i32.const 16) (i32.const 0)) (i32.const 16))
   (func $ok_bytes (param $ptr i32) (param $len i32) (result i32)
     (i32.store (i32.const 16) (i32.const 0))
@@ -101,11 +97,17 @@ const LIBRARY: &str = r#"
   (data (i32.const 512) "not implementedXunknown")
 "#;
 
+const REALLOC: &str = "(local $at i32)
+    (local.set $at (call $alloc (local.get $size)))
+    (memory.copy (local.get $at) (local.get $old) (local.get $old_size))
+    (local.get $at)";
+
 /// Kinds of function, as the world numbers them.
 pub const RECORD: u8 = 0;
 pub const AGGREGATE: u8 = 1;
 pub const ROW: u8 = 2;
 
+#[derive(Clone)]
 struct Function {
     name: String,
     kind: u8,
@@ -114,13 +116,15 @@ struct Function {
 }
 
 /// A guest in the making.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Guest {
     functions: Vec<Function>,
     imports: Vec<String>,
     exports: BTreeMap<String, String>,
     items: String,
     describe: Option<String>,
+    realloc: Option<String>,
+    first: String,
 }
 
 impl Guest {
@@ -172,15 +176,32 @@ impl Guest {
         self
     }
 
+    /// What has to come before everything else: imports of another type.
+    pub fn first(mut self, text: &str) -> Self {
+        self.first.push_str(text);
+        self
+    }
+
     /// Another body of `describe` than the one that tells of the functions.
     pub fn describe(mut self, body: &str) -> Self {
         self.describe = Some(body.to_owned());
         self
     }
 
+    /// Another body of `cabi_realloc`: parameters `$old`, `$old_size`, `$align`, `$size`.
+    pub fn realloc(mut self, body: &str) -> Self {
+        self.realloc = Some(body.to_owned());
+        self
+    }
+
+    /// What is to happen after the result of an export has been taken.
+    pub fn post_return(self, export: &str, body: &str) -> Self {
+        self.item(&format!(r#"(func (export "cabi_post_{EXPORTED}#{export}") (param i32) {body})"#))
+    }
+
     /// The core module as text.
     pub fn text(&self) -> String {
-        let mut text = String::from("(module $guest\n");
+        let mut text = format!("(module $guest\n{}\n", self.first);
         for name in &self.imports {
             let (interface, function, signature) = IMPORTS
                 .iter()
@@ -191,6 +212,12 @@ impl Guest {
         }
         text.push_str("  (memory (export \"memory\") 2)\n");
         text.push_str(LIBRARY);
+        let realloc = self.realloc.as_deref().unwrap_or(REALLOC);
+        writeln!(
+            text,
+            r#"  (func $realloc (export "cabi_realloc") (param $old i32) (param $old_size i32) (param $align i32) (param $size i32) (result i32) {realloc})"#
+        )
+        .expect("a string takes anything");
         text.push_str(&self.description());
         for (name, signature, default) in EXPORTS {
             let body = self.exports.get(name).map_or(default, String::as_str);
@@ -244,10 +271,16 @@ impl Guest {
 }
 
 /// Makes a component of a core module that fits the world.
-pub fn component_of(mut core: Vec<u8>) -> Vec<u8> {
+pub fn component_of(core: Vec<u8>) -> Vec<u8> {
+    component_of_world(core, |wit| wit)
+}
+
+/// The same for a world that isn't quite `wit/udf.wit`.
+pub fn component_of_world(mut core: Vec<u8>, change: impl Fn(String) -> String) -> Vec<u8> {
     let mut resolve = Resolve::default();
-    let wit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../wit/udf.wit");
-    let package = resolve.push_file(wit).expect("the world is well formed");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../wit/udf.wit");
+    let wit = change(std::fs::read_to_string(&path).expect("the world is there"));
+    let package = resolve.push_source(&path.to_string_lossy(), &wit).expect("the world is well formed");
     let world = resolve.select_world(&[package], Some("module")).expect("the world is there");
     embed_component_metadata(&mut core, &resolve, world, StringEncoding::UTF8).expect("the world can be embedded");
     let mut encoder = ComponentEncoder::default().module(&core).expect("the module is well formed");

@@ -43,6 +43,12 @@ impl Batches {
         vec![self.clone(); count]
     }
 
+    /// The same batches once more, however many of these have been taken by then.
+    pub fn again(&self) -> Batches {
+        let batches = self.remaining.lock().expect("nobody panics with it").clone();
+        Batches { remaining: Arc::new(Mutex::new(batches)), ..self.clone() }
+    }
+
     pub fn left(&self) -> usize {
         self.remaining.lock().expect("nobody panics with it").len()
     }

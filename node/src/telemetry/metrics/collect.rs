@@ -82,6 +82,7 @@ impl Collector for StatsCollector {
             let samples = stats.namespaces.iter().map(|ns| (vec![("namespace", ns.name.as_str())], value(ns)));
             families.counter(name, unit, help, samples)?;
         }
+        super::functions::encode(stats.functions.as_ref(), &mut families)?;
         encode_irregular(&stats.namespaces, &mut families)
     }
 }

@@ -6,6 +6,7 @@
 
 mod collect;
 mod encode;
+mod functions;
 mod histogram;
 mod jobs;
 

@@ -1,7 +1,9 @@
 //! What is looked at before the compiler sees a module: is it a component, what does it import, how large are its parts.
 
 use outcrop_wire::Code;
-use wasmparser::{BinaryReaderError, ComponentImportSectionReader, DataSectionReader, Encoding, Parser, Payload};
+use wasmparser::{
+    BinaryReaderError, ComponentImportSectionReader, ComponentInstance, DataSectionReader, Encoding, Parser, Payload,
+};
 
 use crate::udf::imports::OFFERED;
 use crate::udf::options::CompileOptions;
@@ -10,6 +12,9 @@ use crate::udf::outcome::Refusal;
 /// The package whose interfaces a module may import, and the version that this node has.
 const PACKAGE: &str = "outcrop:udf/";
 const VERSION: [u32; 3] = [1, 0, 0];
+/// Components that components make instances of, all together. Each can double what the compiler has to write out, and
+/// with 24 of them that is 3^8 times at most.
+const COMPONENT_INSTANCES_MAX: u32 = 24;
 /// Imports that a refusal names.
 const NAMED_MAX: usize = 12;
 
@@ -19,6 +24,8 @@ struct Seen {
     /// Modules and components that are open, innermost last; true: a component.
     open: Vec<bool>,
     core_modules: u32,
+    components: u32,
+    component_instances: u32,
     functions: u64,
     data_bytes: u64,
     refused: Vec<String>,
@@ -71,6 +78,15 @@ impl Seen {
                 within("bytes of one function's body", bytes, options.function_body_bytes_max.into())?;
             }
             Payload::DataSection(data) => self.data(data, options)?,
+            Payload::ComponentInstanceSection(instances) => {
+                for instance in instances {
+                    if matches!(instance.map_err(malformed)?, ComponentInstance::Instantiate { .. }) {
+                        self.component_instances += 1;
+                        let made = self.component_instances.into();
+                        within("instances of components", made, COMPONENT_INSTANCES_MAX.into())?;
+                    }
+                }
+            }
             _ => {}
         }
         Ok(())
@@ -84,7 +100,10 @@ impl Seen {
             return Err(Refusal::new(Code::ModuleInvalid, message));
         }
         self.open.push(component);
-        if !component {
+        if component {
+            self.components += 1;
+            within("components", self.components.into(), options.core_modules_max.into())?;
+        } else {
             self.core_modules += 1;
             within("core modules", self.core_modules.into(), options.core_modules_max.into())?;
         }
@@ -203,11 +222,20 @@ mod tests {
                 "data",
             ),
             ("(component (core module) (component (core module)) (core module))", "core modules"),
+            ("(component (component) (component))", "components"),
         ] {
             let refused = refusal(text, &small);
             assert_eq!(refused.code, Code::ModuleTooLarge, "{text}");
             assert!(refused.message.contains(named), "{text}: {refused}");
             assert!(check(&wat::parse_str(text).expect("well formed"), &CompileOptions::default()).is_ok());
         }
+    }
+
+    /// Catches: forty components, each of which makes two of the next, kept the compiler busy until it was killed.
+    #[test]
+    fn components_that_double_are_counted() {
+        let many = "(instance (instantiate $c))".repeat(25);
+        let refused = refusal(&format!("(component (component $c) {many})"), &CompileOptions::default());
+        assert!(refused.code == Code::ModuleTooLarge && refused.message.contains("instances"), "{refused}");
     }
 }

@@ -7,15 +7,17 @@ mod parent;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use outcrop_wire::Code;
 use tokio::sync::Mutex;
+use tokio::time::Instant;
 
 use super::engine::compiler_engine;
 use super::options::CompileOptions;
 use super::outcome::Refusal;
+use crate::telemetry::stats::FunctionHostStats;
 
 /// Who compiles.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,6 +50,9 @@ pub(super) struct Gate {
     stack_bytes: u32,
     turn: Mutex<()>,
     waiting: AtomicUsize,
+    compilations: AtomicU64,
+    refused: AtomicU64,
+    took_us: AtomicU64,
 }
 
 /// A place in front of the gate, given back when it is dropped.
@@ -62,7 +67,27 @@ impl Drop for Waiting<'_> {
 impl Gate {
     /// A gate in front of this compiler.
     pub fn new(compiler: Compiler, options: CompileOptions, stack_bytes: u32) -> Self {
-        Gate { compiler, options, stack_bytes, turn: Mutex::new(()), waiting: AtomicUsize::new(0) }
+        Gate {
+            compiler,
+            options,
+            stack_bytes,
+            turn: Mutex::new(()),
+            waiting: AtomicUsize::new(0),
+            compilations: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
+            took_us: AtomicU64::new(0),
+        }
+    }
+
+    /// What it did so far, and who waits.
+    pub fn stats(&self) -> FunctionHostStats {
+        FunctionHostStats {
+            compiling: self.waiting.load(Ordering::Relaxed) as u64,
+            compilations: self.compilations.load(Ordering::Relaxed),
+            compilations_refused: self.refused.load(Ordering::Relaxed),
+            compile_seconds: self.took_us.load(Ordering::Relaxed) as f64 / 1e6,
+            ..FunctionHostStats::default()
+        }
     }
 
     /// Checks a component and compiles it, when its turn comes.
@@ -74,6 +99,16 @@ impl Gate {
             return Err(Refusal::new(Code::Overloaded, message));
         }
         let _turn = self.turn.lock().await;
+        let began = Instant::now();
+        let compiled = self.compile_now(component).await;
+        let took_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.took_us.fetch_add(took_us, Ordering::Relaxed);
+        self.compilations.fetch_add(1, Ordering::Relaxed);
+        self.refused.fetch_add(compiled.is_err().into(), Ordering::Relaxed);
+        compiled
+    }
+
+    async fn compile_now(&self, component: Bytes) -> Result<Vec<u8>, Refusal> {
         match &self.compiler {
             Compiler::Child { program, args } => {
                 parent::compile(program, args, &component, &self.options, self.stack_bytes).await

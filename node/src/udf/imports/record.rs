@@ -2,12 +2,13 @@
 
 use outcrop_wire::archive::{access_bins, decode_bins};
 use outcrop_wire::limits::{BIN_NAME_BYTES_MAX, BINS_MAX, TTL_SECS_MAX};
-use outcrop_wire::{Bins, Value as Owned};
-use wasmtime::Result;
+use outcrop_wire::{Code, Value as Owned};
+use wasmtime::{Error, Result};
 
 use super::convert::{bin_to_guest, damaged, from_guest, guest_key};
 use crate::udf::bindings::outcrop::udf::record::Host;
 use crate::udf::bindings::outcrop::udf::types::{AccessError, Ttl, UserKey, Value};
+use crate::udf::outcome::Failed;
 use crate::udf::state::{CallState, Work};
 use crate::udf::view::BinView;
 
@@ -22,22 +23,38 @@ impl CallState {
         }
     }
 
-    fn draft(&mut self) -> Access<&mut Bins> {
-        self.may_write()?;
-        self.view.bins_mut().map_err(|error| damaged(&error))
-    }
-
-    fn stage(&mut self, name: String, value: Owned) -> Access<()> {
+    /// Sets a bin of the draft. A guest that gathers more than any record could have, even while it puts new bins in the
+    /// place of old ones, ends: its bins lie in the node's memory, not in its own.
+    fn stage(&mut self, name: String, value: Owned) -> Result<Access<()>> {
+        if let Err(error) = self.may_write() {
+            return Ok(Err(error));
+        }
         if name.len() > BIN_NAME_BYTES_MAX {
             let message = format!("a bin name has at most {BIN_NAME_BYTES_MAX} bytes, this one has {}", name.len());
-            return Err(AccessError::Invalid(message));
+            return Ok(Err(AccessError::Invalid(message)));
         }
-        let bins = self.draft()?;
-        if bins.bins.len() >= BINS_MAX && bins.get(&name).is_none() {
-            return Err(AccessError::Invalid(format!("a record has at most {BINS_MAX} bins")));
+        match self.view.set(name, value, BINS_MAX) {
+            Ok(true) => {}
+            Ok(false) => return Ok(Err(AccessError::Invalid(format!("a record has at most {BINS_MAX} bins")))),
+            Err(error) => return Ok(Err(damaged(&error))),
         }
-        bins.set(name, value);
-        Ok(())
+        let record_bytes_max = self.namespace.as_ref().map_or(0, |namespace| namespace.policy.record_bytes_max);
+        if self.view.draft_bytes() > 2 * record_bytes_max {
+            let bytes = self.view.draft_bytes();
+            let message = format!("the bins that were set have {bytes} bytes, a record at most {record_bytes_max}");
+            return Err(Error::new(Failed::new(Code::RecordTooLarge, message)));
+        }
+        Ok(Ok(()))
+    }
+
+    /// Removes a bin; one that isn't there is no write.
+    fn unstage(&mut self, name: &str) -> Access<bool> {
+        self.may_write()?;
+        let there = self.view.bin(name).map_err(|error| damaged(&error))?.is_some();
+        if there {
+            self.view.remove(name).map_err(|error| damaged(&error))?;
+        }
+        Ok(there)
     }
 
     fn integer(&self, name: &str) -> Access<Option<i64>> {
@@ -115,27 +132,31 @@ impl Host for CallState {
         if let Err(error) = self.may_write() {
             return Ok(Err(error));
         }
-        Ok(from_guest(value).and_then(|value| self.stage(name, value)))
+        match from_guest(value) {
+            Ok(value) => self.stage(name, value),
+            Err(error) => Ok(Err(error)),
+        }
     }
 
     fn bin_set_integer(&mut self, name: String, value: i64) -> Result<Access<()>> {
         self.charge()?;
-        Ok(self.stage(name, Owned::Int(value)))
+        self.stage(name, Owned::Int(value))
     }
 
     fn bin_add(&mut self, name: String, delta: i64) -> Result<Access<i64>> {
         self.charge()?;
-        let sum = self.may_write().and_then(|()| {
-            let sum = self.integer(&name)?.unwrap_or(0).checked_add(delta).ok_or(AccessError::Overflow)?;
-            self.stage(name, Owned::Int(sum))?;
-            Ok(sum)
-        });
-        Ok(sum)
+        let sum = self
+            .may_write()
+            .and_then(|()| self.integer(&name)?.unwrap_or(0).checked_add(delta).ok_or(AccessError::Overflow));
+        match sum {
+            Ok(sum) => Ok(self.stage(name, Owned::Int(sum))?.map(|()| sum)),
+            Err(error) => Ok(Err(error)),
+        }
     }
 
     fn bin_remove(&mut self, name: String) -> Result<Access<bool>> {
         self.charge()?;
-        Ok(self.draft().map(|bins| bins.remove(&name)))
+        Ok(self.unstage(&name))
     }
 
     fn replace(&mut self, bins: Vec<u8>) -> Result<Access<()>> {

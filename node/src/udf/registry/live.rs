@@ -17,6 +17,7 @@ use super::logs::LogRing;
 use super::rules::NamespaceRules;
 use super::sign::unhex;
 use super::stats::FunctionStats;
+use crate::telemetry::stats::FunctionCallStats;
 use crate::udf::limits::Limits;
 use crate::udf::outcome::{Failed, Refusal, Trace};
 use crate::udf::prepared::{FunctionKind, Prepared};
@@ -32,6 +33,8 @@ pub struct Version {
     pub name: Arc<str>,
     /// BLAKE3 of its component.
     pub hash: [u8; 32],
+    /// Bytes of its component.
+    pub bytes: u64,
     /// Whether it came with the node.
     pub built_in: bool,
     /// Keys whose signatures hold.
@@ -95,6 +98,7 @@ impl Version {
         Arc::new(Version {
             name: row.version.as_str().into(),
             hash,
+            bytes: row.bytes,
             built_in: row.built_in,
             signers,
             cell: OnceCell::new(),
@@ -240,6 +244,13 @@ impl Live {
             read_only: info.read_only,
             limits: limits.clone(),
         })
+    }
+
+    /// Numbers of each function that was called, as metrics show them.
+    pub fn call_stats(&self) -> Vec<FunctionCallStats> {
+        let each = self.stats.iter().map(|entry| entry.value().call_stats(&self.name, entry.key()));
+        let called = |function: &FunctionCallStats| function.outcomes.iter().any(|(_, count)| *count > 0);
+        each.filter(called).collect()
     }
 
     fn stats_of(&self, function: &Arc<str>) -> Arc<FunctionStats> {

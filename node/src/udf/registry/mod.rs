@@ -31,12 +31,13 @@ pub use live::{Live, Loaded, Resolved, Version};
 pub use logs::{LogEntry, LogRing};
 pub use report::map;
 pub use rules::{LimitOverrides, NamespaceRules};
-pub use sign::{Signature, hex, verify};
+pub use sign::{Signature, hex, unhex, verify};
 pub use stats::FunctionStats;
 pub use upload::{Part, Received};
 
 use super::host::Host;
 use super::outcome::{Failed, Refusal};
+use crate::telemetry::stats::FunctionHostStats;
 use crate::world::Clock;
 use store::Store;
 use upload::Uploads;
@@ -112,6 +113,14 @@ impl Registry {
         Ok(Arc::new(Registry { host, clock, rules, store, catalogue, modules, uploads }))
     }
 
+    /// The engine's numbers and those of every function that was called, for metrics.
+    pub fn host_stats(&self) -> FunctionHostStats {
+        let mut modules: Vec<_> = self.modules.load().values().cloned().collect();
+        modules.sort_by(|one, other| one.name.cmp(&other.name));
+        let functions = modules.iter().flat_map(|live| live.call_stats()).collect();
+        FunctionHostStats { functions, ..self.host.stats() }
+    }
+
     /// A module by name.
     pub fn module(&self, name: &str) -> Result<Arc<Live>, Refusal> {
         self.modules.load().get(name).cloned().ok_or_else(|| unknown_module(name))
@@ -123,7 +132,7 @@ impl Registry {
         let Some(live) = modules.get(path.module) else { return Err(refused(unknown_module(path.module))) };
         live.check_paused()?;
         let version = live.version(path.version)?;
-        self.check_signed(live, &version, namespace)?;
+        self.check_allowed(live, &version, namespace)?;
         match version.loaded() {
             Some(loaded) => live.resolved(loaded, path, namespace).map(Some),
             None => Ok(None),
@@ -151,9 +160,22 @@ impl Registry {
             .await
     }
 
-    fn check_signed(&self, live: &Live, version: &Version, namespace: u16) -> Result<(), Failed> {
+    /// Whether the namespace lets this version run on its records.
+    fn check_allowed(&self, live: &Live, version: &Version, namespace: u16) -> Result<(), Failed> {
         let Some(rules) = self.rules.get(usize::from(namespace)) else { return Ok(()) };
-        if version.built_in || rules.allows(&version.signers) {
+        if !rules.offers(&live.name) {
+            let message = format!("the namespace has no module {}: it lists {}", live.name, rules.modules.join(", "));
+            return Err(Failed::new(Code::ModuleUnknown, message));
+        }
+        if version.built_in {
+            return Ok(());
+        }
+        if version.bytes > rules.module_bytes_max {
+            let (bytes, allowed) = (version.bytes, rules.module_bytes_max);
+            let message = format!("the namespace takes modules of at most {allowed} bytes, this one has {bytes}");
+            return Err(Failed::new(Code::ModuleTooLarge, message));
+        }
+        if rules.allows(&version.signers) {
             return Ok(());
         }
         let message = format!(

@@ -17,6 +17,8 @@ pub struct NamespaceRules {
     pub module_bytes_max: u64,
     /// Public keys; unless there is none, a module needs a signature of one of them.
     pub trusted_keys: Vec<[u8; 32]>,
+    /// Modules that may run here; none: every one.
+    pub modules: Vec<String>,
 }
 
 impl Default for NamespaceRules {
@@ -26,11 +28,17 @@ impl Default for NamespaceRules {
             query: Limits::QUERY,
             module_bytes_max: 32 << 20,
             trusted_keys: Vec::new(),
+            modules: Vec::new(),
         }
     }
 }
 
 impl NamespaceRules {
+    /// Whether a module of this name may run here.
+    pub fn offers(&self, module: &str) -> bool {
+        self.modules.is_empty() || self.modules.iter().any(|name| name == module)
+    }
+
     /// Whether a module with these (verified) signers may run here.
     pub fn allows(&self, signers: &[[u8; 32]]) -> bool {
         self.trusted_keys.is_empty() || signers.iter().any(|signer| self.trusted_keys.contains(signer))

@@ -8,6 +8,8 @@ use hdrhistogram::Histogram;
 use outcrop_wire::Code;
 use parking_lot::Mutex;
 
+use crate::telemetry::stats::FunctionCallStats;
+use crate::udf::limits::LimitKind;
 use crate::udf::outcome::Usage;
 
 /// Longest latency that the histogram tells apart; longer ones count as this.
@@ -20,9 +22,15 @@ pub struct FunctionStats {
     fuel: AtomicU64,
     records: AtomicU64,
     memory_bytes_max: AtomicU64,
+    logs_dropped: AtomicU64,
+    latency_us_sum: AtomicU64,
     failures: Mutex<BTreeMap<u16, u64>>,
     latency_us: Mutex<Histogram<u64>>,
 }
+
+/// Bounds of the latency buckets that metrics show: four to the next.
+const LATENCY_BOUNDS_US: [u64; 12] =
+    [1 << 4, 1 << 6, 1 << 8, 1 << 10, 1 << 12, 1 << 14, 1 << 16, 1 << 18, 1 << 20, 1 << 22, 1 << 24, 1 << 26];
 
 /// A copy of the numbers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,6 +61,8 @@ impl Default for FunctionStats {
             fuel: AtomicU64::default(),
             records: AtomicU64::default(),
             memory_bytes_max: AtomicU64::default(),
+            logs_dropped: AtomicU64::default(),
+            latency_us_sum: AtomicU64::default(),
             failures: Mutex::default(),
             latency_us: Mutex::new(histogram.expect("the bounds are constant, and in order")),
         }
@@ -69,8 +79,46 @@ impl FunctionStats {
         if code != Code::Ok {
             *self.failures.lock().entry(code as u16).or_default() += 1;
         }
+        self.logs_dropped.fetch_add(usage.logs_dropped, Ordering::Relaxed);
         let latency_us = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
+        self.latency_us_sum.fetch_add(latency_us, Ordering::Relaxed);
         self.latency_us.lock().saturating_record(latency_us.clamp(1, LATENCY_US_MAX));
+    }
+
+    /// The numbers as metrics show them.
+    pub fn call_stats(&self, module: &str, function: &str) -> FunctionCallStats {
+        let mut outcomes = vec![(Code::Ok.name(), 0)];
+        let mut limits = Vec::new();
+        for (code, count) in self.failures.lock().iter() {
+            let Some(code) = Code::from_number(*code) else { continue };
+            outcomes.push((code.name(), *count));
+            if let Some(kind) = LimitKind::ALL.iter().find(|kind| kind.code() == code) {
+                limits.push((kind.name(), *count));
+            }
+        }
+        let failed: u64 = outcomes.iter().map(|(_, count)| count).sum();
+        outcomes[0].1 = self.calls.load(Ordering::Relaxed).saturating_sub(failed);
+        let latency = self.latency_us.lock();
+        let mut below = 0;
+        let latency_us = LATENCY_BOUNDS_US.map(|bound| {
+            let count = latency.count_between(below, bound);
+            below = bound + 1;
+            (bound, count)
+        });
+        let counted: u64 = latency_us.iter().map(|(_, count)| count).sum();
+        FunctionCallStats {
+            module: module.to_owned(),
+            function: function.to_owned(),
+            outcomes,
+            limits,
+            fuel: self.fuel.load(Ordering::Relaxed),
+            memory_bytes_max: self.memory_bytes_max.load(Ordering::Relaxed),
+            records: self.records.load(Ordering::Relaxed),
+            logs_dropped: self.logs_dropped.load(Ordering::Relaxed),
+            latency_slower: latency.len().saturating_sub(counted),
+            latency_us: latency_us.to_vec(),
+            latency_us_sum: self.latency_us_sum.load(Ordering::Relaxed),
+        }
     }
 
     /// The numbers so far.
