@@ -57,6 +57,35 @@ async fn a_module_is_uploaded_activated_paused_rolled_back_and_removed() {
     assert_eq!(refused("shop.a", 0).await, Code::ModuleUnknown);
 }
 
+/// Catches: a compilation that ends with the call that began it, so that a module which takes longer than any call waits
+/// for is compiled again and again, and never there.
+#[tokio::test]
+async fn a_load_goes_on_when_its_caller_gives_up() {
+    let bench = Bench::new().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let open = async || {
+        let rules = vec![NamespaceRules::default()];
+        let registry = Registry::open(bench.host.clone(), Some(folder.path()), bench.clock.clone(), rules, &[]).await;
+        registry.expect("it opens")
+    };
+    let before = open().await;
+    before.add("shop", "1", Guest::new("a", RECORD).component().into(), Vec::new()).await.expect("added");
+    before.activate("shop", "1").await.expect("active");
+    drop(before);
+    let registry = open().await;
+    assert!(matches!(registry.resolve(&path("shop.a"), 0), Ok(None)), "nothing is in memory after a start");
+    let gave_up = futures_util::FutureExt::now_or_never(registry.load(&path("shop.a"), 0));
+    assert!(gave_up.is_none(), "it takes longer than one look");
+    let there = async {
+        while matches!(registry.resolve(&path("shop.a"), 0), Ok(None)) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(120), there)
+        .await
+        .expect("nobody waits for it, and it is there all the same");
+}
+
 #[tokio::test]
 async fn a_module_takes_so_many_versions() {
     let bench = Bench::new().await;

@@ -189,11 +189,13 @@ async fn carry_out(context: Arc<Context>, frame: Bytes) -> Finished {
     let done = match tokio::time::timeout(std::time::Duration::from_millis(wait_ms), run).await {
         Ok(done) => done,
         // A write's change happens in one step at its very end, so a future given up has changed nothing. Batches and
-        // truncations have steps before their end; a change of a job is carried out all the same.
-        Err(_) if matches!(header.verb, Verb::Batch | Verb::Truncate | Verb::Job) => Err(CommandError::new(
-            Code::Indeterminate,
-            format!("{wait_ms} ms passed; some of the request may have been carried out"),
-        )),
+        // truncations have steps before their end; a change of a job or module may be kept already.
+        Err(_) if matches!(header.verb, Verb::Batch | Verb::Truncate | Verb::Job | Verb::Module) => {
+            Err(CommandError::new(
+                Code::Indeterminate,
+                format!("{wait_ms} ms passed; some of the request may have been carried out"),
+            ))
+        }
         Err(_) => Err(commit::out_of_time(wait_ms)),
     };
     done.unwrap_or_else(|error| Finished::refused(header.request_id, header.verb, header.namespace.0, &error))

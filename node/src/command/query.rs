@@ -3,6 +3,7 @@
 //! An aggregate's instances share one parallel scan, segment by segment; a row function follows one scan in the log's
 //! order, so that each batch of rows has a cursor.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -26,7 +27,7 @@ use crate::udf::batch::{BATCH_BYTES, push};
 use crate::udf::registry::Resolved;
 use crate::udf::{BatchSource, Failed, FunctionKind, RowsPart, SourceError, Trace};
 
-/// Keys that one batch takes, read beside one another.
+/// Keys that an instance takes at a time, and reads beside one another if their records are small.
 const KEYS_A_BATCH: usize = 32;
 /// Batches of the log that may pass before a batch is handed on even if nothing in them was asked for.
 const PASSES_MAX: u32 = 64;
@@ -93,18 +94,43 @@ struct Keys {
     namespace: Arc<Namespace>,
     digests: Arc<Vec<Digest>>,
     next: Arc<AtomicUsize>,
+    /// Keys that this instance has taken and not read yet.
+    taken: Range<usize>,
     /// The log number that what was read rests on.
     seen_end: Arc<AtomicU64>,
+}
+
+impl Keys {
+    /// The next keys to read together: as many as fill a batch by what the index says of their lengths, at least one.
+    fn take(&mut self) -> &[Digest] {
+        if self.taken.is_empty() {
+            let first = self.next.fetch_add(KEYS_A_BATCH, Ordering::Relaxed).min(self.digests.len());
+            self.taken = first..(first + KEYS_A_BATCH).min(self.digests.len());
+        }
+        let first = self.taken.start;
+        let mut bytes = 0;
+        for digest in &self.digests[self.taken.clone()] {
+            let entry = self.namespace.index.read(digest.partition()).get(digest);
+            bytes += entry.map_or(0, |entry| entry.location.byte_len());
+            if self.taken.start > first && bytes > BATCH_BYTES {
+                break;
+            }
+            self.taken.start += 1;
+        }
+        &self.digests[first..self.taken.start]
+    }
 }
 
 impl BatchSource for Keys {
     type Mark = ();
 
     async fn next(&mut self, out: &mut Vec<u8>) -> Result<Option<()>, SourceError> {
-        let first = self.next.fetch_add(KEYS_A_BATCH, Ordering::Relaxed);
-        let Some(rest) = self.digests.get(first..).filter(|rest| !rest.is_empty()) else { return Ok(None) };
-        let reads = rest.iter().take(KEYS_A_BATCH).map(|digest| self.namespace.read(*digest));
-        for read in join_all(reads).await {
+        let namespace = self.namespace.clone();
+        let keys = self.take();
+        if keys.is_empty() {
+            return Ok(None);
+        }
+        for read in join_all(keys.iter().map(|digest| namespace.read(*digest))).await {
             let (lookup, stored) =
                 read.map_err(|error| SourceError { code: error.code(), message: error.to_string() })?;
             self.seen_end.fetch_max(lookup.durable_at.unwrap_or(Lsn(0)).0, Ordering::AcqRel);
@@ -210,6 +236,7 @@ pub async fn aggregate(
                 namespace: namespace.clone(),
                 digests: Arc::new(keys.iter().map(|key| key.digest()).collect()),
                 next: Arc::default(),
+                taken: 0..0,
                 seen_end: Arc::default(),
             };
             let width = width.min(keys.digests.len().div_ceil(KEYS_A_BATCH)).max(1);

@@ -102,7 +102,7 @@ impl Registry {
     }
 
     /// Makes a version the active one, once it is compiled; calls in flight finish on theirs.
-    pub async fn activate(&self, module: &str, version: &str) -> Result<(), Refusal> {
+    pub async fn activate(self: &Arc<Self>, module: &str, version: &str) -> Result<(), Refusal> {
         self.warm(module, version).await?;
         self.change(module, async |catalogue| {
             let row = catalogue.find_mut(module)?;
@@ -114,7 +114,7 @@ impl Registry {
     }
 
     /// Makes the version active that was so before; its name.
-    pub async fn roll_back(&self, module: &str) -> Result<String, Refusal> {
+    pub async fn roll_back(self: &Arc<Self>, module: &str) -> Result<String, Refusal> {
         let target = {
             let catalogue = self.catalogue.lock().await;
             catalogue.find(module).ok_or_else(|| super::unknown_module(module))?.clone().roll_back()?
@@ -181,7 +181,7 @@ impl Registry {
     }
 
     /// Compiles a version before anybody waits for it.
-    async fn warm(&self, module: &str, version: &str) -> Result<(), Refusal> {
+    async fn warm(self: &Arc<Self>, module: &str, version: &str) -> Result<(), Refusal> {
         let live = self.module(module)?;
         let found = live.version(Some(version)).map_err(|failed| Refusal::new(failed.code, failed.message))?;
         self.ready(&live, &found).await?;

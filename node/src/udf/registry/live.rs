@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use dashmap::DashMap;
+use futures_util::future::{BoxFuture, Shared};
 use outcrop_wire::{Code, FunctionPath};
 use parking_lot::Mutex;
 use tokio::sync::OnceCell;
@@ -40,7 +41,11 @@ pub struct Version {
     /// Keys whose signatures hold.
     pub signers: Vec<[u8; 32]>,
     cell: OnceCell<Arc<Loaded>>,
+    loading: Mutex<Option<Loading>>,
 }
+
+/// A version on its way into memory, for as many as wait for it.
+pub(super) type Loading = Shared<BoxFuture<'static, Result<Arc<Loaded>, Refusal>>>;
 
 /// A version that is ready to run.
 pub struct Loaded {
@@ -102,6 +107,7 @@ impl Version {
             built_in: row.built_in,
             signers,
             cell: OnceCell::new(),
+            loading: Mutex::default(),
         })
     }
 
@@ -120,6 +126,15 @@ impl Version {
             Ok(Arc::new(self.with(live, prepared)))
         };
         self.cell.get_or_try_init(load).await.cloned()
+    }
+
+    /// The load under way, or the one that `begin` begins; one that failed is begun anew.
+    pub(super) fn loading(&self, begin: impl FnOnce() -> Loading) -> Loading {
+        let mut loading = self.loading.lock();
+        match &*loading {
+            Some(known) if !matches!(known.peek(), Some(Err(_))) => known.clone(),
+            _ => loading.insert(begin()).clone(),
+        }
     }
 
     fn with(&self, live: &Live, prepared: Prepared) -> Loaded {

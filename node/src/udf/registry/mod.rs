@@ -22,6 +22,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
+use futures_util::FutureExt;
 use outcrop_wire::{Code, FunctionPath};
 use parking_lot::Mutex;
 use thiserror::Error;
@@ -140,7 +141,7 @@ impl Registry {
     }
 
     /// What a path names, compiled now if need be.
-    pub async fn load(&self, path: &FunctionPath<'_>, namespace: u16) -> Result<Resolved, Failed> {
+    pub async fn load(self: &Arc<Self>, path: &FunctionPath<'_>, namespace: u16) -> Result<Resolved, Failed> {
         if let Some(resolved) = self.resolve(path, namespace)? {
             return Ok(resolved);
         }
@@ -150,14 +151,25 @@ impl Registry {
         live.resolved(&loaded, path, namespace)
     }
 
-    /// A version in memory.
-    async fn ready(&self, live: &Arc<Live>, version: &Arc<Version>) -> Result<Arc<Loaded>, Refusal> {
-        version
-            .load_with(live, || async {
-                let component = self.store.component(version.hash).await?;
-                self.host.prepare(component).await
-            })
-            .await
+    /// A version in memory. Loading it goes on when those who wait for it give up: a module whose compilation takes longer
+    /// than a call may would never be there otherwise.
+    async fn ready(self: &Arc<Self>, live: &Arc<Live>, version: &Arc<Version>) -> Result<Arc<Loaded>, Refusal> {
+        if let Some(loaded) = version.loaded() {
+            return Ok(loaded.clone());
+        }
+        let loading = version.loading(|| {
+            let (registry, live, version) = (self.clone(), live.clone(), version.clone());
+            let task = tokio::spawn(async move {
+                let prepare = || async {
+                    let component = registry.store.component(version.hash).await?;
+                    registry.host.prepare(component).await
+                };
+                version.load_with(&live, prepare).await
+            });
+            let ended = |_| Refusal::new(Code::Draining, "the node is shutting down");
+            async move { task.await.map_err(ended)? }.boxed().shared()
+        });
+        loading.await
     }
 
     /// Whether the namespace lets this version run on its records.

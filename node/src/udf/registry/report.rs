@@ -46,7 +46,7 @@ impl Registry {
     }
 
     /// What a version says of itself; without a version, the active one, or else the latest.
-    pub async fn describe(&self, module: &str, version: Option<&str>) -> Result<Value, Refusal> {
+    pub async fn describe(self: &std::sync::Arc<Self>, module: &str, version: Option<&str>) -> Result<Value, Refusal> {
         let row = self.catalogue.lock().await.find(module).cloned().ok_or_else(|| super::unknown_module(module))?;
         let latest = row.versions.last().map(|row| row.version.clone());
         let name = version.map(str::to_owned).or(row.active.clone()).or(latest).unwrap_or_default();
