@@ -29,6 +29,7 @@ fn until(dev: &Dev, id: &str, wanted: impl Fn(&Value) -> bool) -> Value {
 #[test]
 fn a_job_is_started_watched_and_ended() {
     let dev = Dev::start();
+    dev.warm("document");
     import(&dev, "products", 300, "\"n\": 1");
     assert_eq!(dev.ok(&["jobs", "list"]), "no jobs\n");
     let arguments = r#"{"path": "$.n", "by": 2}"#;
@@ -65,6 +66,7 @@ fn a_job_is_started_watched_and_ended() {
 #[test]
 fn what_a_job_could_not_do_is_told() {
     let dev = Dev::start();
+    dev.warm("document");
     import(&dev, "words", 40, "\"n\": \"text\"");
     let start = ["jobs", "start", "test/words", "document.increment", r#"{"path": "$.n"}"#, "--wait"];
     let partial = dev.run(&start);

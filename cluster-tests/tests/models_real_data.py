@@ -70,9 +70,9 @@ def documents(stores, categories):
     north = [store for store in stores if store["location"]["lat"] > 48]
     rows("document: filter and select", "stores", "document.query",
          {"filter": "@.location.lat > 48", "select": "$.name"},
-         [{"key": str(store["id"]), "selected": [store["name"]]} for store in north])
+         [{"key": store["id"], "selected": [store["name"]]} for store in north])
     rows("document: whole documents", "stores", "document.query", {"filter": "@.location.lat > 48"},
-         [{"key": str(store["id"]), "document": store} for store in north])
+         [{"key": store["id"], "document": store} for store in north])
     aggregate("document: count", "stores", "document.count",
               {"filter": "@.type == 'BigBox' && length(@.services) > 9"},
               sum(store["type"] == "BigBox" and len(store["services"]) > 9 for store in stores))

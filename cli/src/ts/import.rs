@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use super::append::parse_value;
 use super::failed;
 use super::manage::Policy;
-use super::series::{SERIES_HELP, SeriesPath, parse_series};
+use super::series::{SERIES_HELP, SeriesPath, parse_series, parse_tag};
 use super::time::{TIME_HELP, TimeUnit, parse_at_ms};
 use crate::failure::{Exit, Failure};
 use crate::output::count;
@@ -51,6 +51,9 @@ pub struct ImportArgs {
     /// The series: NAMESPACE/SET/NAME or 'NAMESPACE/SET/NAME{TAG=VALUE,…}'
     #[arg(long, value_name = "SERIES", value_parser = parse_series)]
     pub into: SeriesPath,
+    /// A tag of the series; may be there several times
+    #[arg(long, value_name = "NAME=VALUE", value_parser = parse_tag)]
+    pub tag: Vec<(String, String)>,
     /// Field of the times
     #[arg(long, value_name = "FIELD", default_value = "timestamp")]
     pub time: String,
@@ -95,16 +98,17 @@ enum Stop {
 
 /// Imports the file.
 pub async fn run(args: &ImportArgs) -> Result<Exit, Failure> {
+    let into = args.into.tagged(&args.tag)?;
     let source = Source::open(&args.file)?;
     let mut report = Report::new(args.bad_rows.as_deref())?;
     let client = args.target.connect().await?;
-    let series = args.into.at(&client)?.options(args.policy.options());
+    let series = into.at(&client)?.options(args.policy.options());
     let mut progress = Progress::new(source.bytes_total, args.quiet);
     let mut appended = Appended::default();
     let stop = load(args, source, &series, &mut report, &mut progress, &mut appended).await?;
     progress.finish();
     let stored = series.stored().await;
-    let mut more = vec![("series", args.into.shown().into()), ("new_points", count(appended.added))];
+    let mut more = vec![("series", into.shown().into()), ("new_points", count(appended.added))];
     more.push(("duplicates", count(appended.duplicates)));
     more.push(("expired", count(appended.expired)));
     if let Ok(stored) = &stored {
@@ -116,7 +120,7 @@ pub async fn run(args: &ImportArgs) -> Result<Exit, Failure> {
     report.print_with(&progress, args.target.output, matches!(stop, Stop::End), more)?;
     match stop {
         Stop::Node(error) => {
-            let failure = suggest(&client, &args.into.namespace, None, failed(&error)).await;
+            let failure = suggest(&client, &into.namespace, None, failed(&error)).await;
             let message = format!("{} rows are in, then: {}", report.imported, failure.message);
             Err(Failure { message, ..failure })
         }

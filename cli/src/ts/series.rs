@@ -68,10 +68,17 @@ impl SeriesPath {
 }
 
 impl SeriesArgs {
-    /// With all tags; a tag can't be given twice.
+    /// With all tags.
     pub fn path(&self) -> Result<SeriesPath, Failure> {
-        let mut path = self.path.clone();
-        for (name, value) in &self.tag {
+        self.path.tagged(&self.tag)
+    }
+}
+
+impl SeriesPath {
+    /// With these tags as well; a tag can't be given twice.
+    pub fn tagged(&self, tags: &[(String, String)]) -> Result<SeriesPath, Failure> {
+        let mut path = self.clone();
+        for (name, value) in tags {
             if path.name.tags().contains_key(name) {
                 return Err(Failure::usage(format!("the tag {name} is there twice"), "Say each tag once."));
             }

@@ -73,6 +73,12 @@ impl Dev {
         })
     }
 
+    /// Has a module compiled before anything waits for it: on a busy machine an unoptimised compiler takes its time.
+    #[allow(dead_code)]
+    pub fn warm(&self, module: &str) {
+        self.ok(&["udf", "describe", module, "--deadline", "10m"]);
+    }
+
     /// Runs a command that has to succeed, and gives what it printed.
     pub fn ok(&self, arguments: &[&str]) -> String {
         let output = self.run(arguments);

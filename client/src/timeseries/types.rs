@@ -155,7 +155,8 @@ pub struct Series {
 /// What an append did.
 ///
 /// ```
-/// let appended = outcrop_client::timeseries::Appended { added: 2, duplicates: 1, ..Default::default() };
+/// let mut appended = outcrop_client::timeseries::Appended::default();
+/// (appended.added, appended.duplicates) = (2, 1);
 /// assert_eq!(appended.points(), 3);
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

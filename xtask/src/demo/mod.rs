@@ -1,6 +1,8 @@
-//! The demonstration: a node of this build, real-looking data, every verb, a kill -9, a short bench.
+//! The demonstration: a node of this build, real-looking data, every verb, a kill -9, functions and the models that come
+//! along, a short bench.
 
 mod generator;
+mod models;
 mod node;
 
 use std::collections::BTreeSet;
@@ -50,6 +52,8 @@ pub fn run(options: &Options) -> Result<bool, String> {
     verbs(&node)?;
     let before = export(&node)?;
     durability(&mut node, &before)?;
+    models::models(&node)?;
+    models::functions(&node)?;
     bench(&node, options)?;
 
     say("The end: SIGTERM");
