@@ -10,7 +10,7 @@ use crate::command::job::{Desk, JobStoreError};
 use crate::server::worker::{Worker, WorkerError};
 use crate::udf::registry::{BuiltIn, NamespaceRules, Registry, RegistryError};
 use crate::udf::{Compiler, FunctionOptions, Host, HostError};
-use crate::world::{Clock, Entropy};
+use crate::world::{Clock, Entropy, SeededEntropy};
 
 /// Why functions can't be offered.
 #[derive(Debug, Error)]
@@ -107,6 +107,8 @@ impl Platform {
         rules.resize_with(namespaces, NamespaceRules::default);
         let registry = Registry::open(host.clone(), data_dir, clock.clone(), rules, &equipment.built_in).await?;
         let jobs = Desk::open(data_dir, clock.clone()).await?;
+        // Seeded once: a call must not wait for the kernel's random numbers, and its seed is no secret.
+        let entropy: Arc<dyn Entropy> = Arc::new(SeededEntropy::new(entropy.next_u64()));
         let functions = Functions { registry, host, clock, entropy, jobs, parallel: threads.max(1) };
         Ok(Some(Platform { functions: Arc::new(functions), pool }))
     }

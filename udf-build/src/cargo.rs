@@ -96,6 +96,10 @@ fn choose<'a>(packages: &'a [Package], directory: &Path, wanted: Option<&str>) -
     }
 }
 
+/// Heap that every instance begins with, so that a small call never asks for memory: see the SDK's allocator. It costs
+/// nothing where it isn't touched.
+const FIRST_HEAP_BYTES: u32 = 256 << 10;
+
 /// Builds the package's core module and gives its path. The compiler's words go to standard error.
 pub fn build(
     project: &Project,
@@ -104,12 +108,13 @@ pub fn build(
     options: &Options,
 ) -> Result<PathBuf, BuildError> {
     let mut command = toolchain.cargo();
-    command.current_dir(&project.directory).args(["build", "--release", "--lib", "--target", TARGET]);
+    command.current_dir(&project.directory).args(["rustc", "--release", "--lib", "--target", TARGET]);
     command.args(["--package", &project.package, "--message-format", "json-render-diagnostics"]);
     command.arg("--target-dir").arg(target_dir).args(toolchain.arguments());
     if options.offline {
         command.arg("--offline");
     }
+    command.args(["--", "-C"]).arg(format!("link-arg=--initial-heap={FIRST_HEAP_BYTES}"));
     // Small, fast and with names for backtraces, whatever the workspace says of its own release builds.
     command.env("CARGO_PROFILE_RELEASE_LTO", "fat").env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "1");
     command.env("CARGO_PROFILE_RELEASE_PANIC", "abort").env("CARGO_PROFILE_RELEASE_STRIP", "none");

@@ -44,6 +44,8 @@
 extern crate self as outcrop_udf;
 
 mod aggregate;
+#[cfg(all(target_arch = "wasm32", feature = "allocator"))]
+mod allocator;
 #[cfg(target_arch = "wasm32")]
 #[doc(hidden)]
 pub mod bindings;

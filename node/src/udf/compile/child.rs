@@ -5,11 +5,13 @@ use std::process::ExitCode;
 
 use outcrop_wire::Code;
 use rustix::process::{Resource, Rlimit, Signal};
+use thread_priority::ThreadPriority;
+use thread_priority::unix::{NormalThreadSchedulePolicy, ThreadSchedulePolicy, thread_native_id};
 
 use super::message::{HEADER_BYTES, Order, encode_answer};
 use crate::udf::outcome::Refusal;
 
-/// How much less than the node the compiler matters to the scheduler.
+/// How much less than the node the compiler matters to the scheduler when it doesn't run in the background.
 const NICENESS: i32 = 10;
 /// Descriptors: the three standard ones and a few for the runtime.
 const DESCRIPTORS_MAX: u64 = 16;
@@ -55,7 +57,16 @@ fn bound(order: &Order) -> rustix::io::Result<()> {
     limit(Resource::Core, 0)?;
     limit(Resource::Fsize, 0)?;
     limit(Resource::Nofile, DESCRIPTORS_MAX)?;
-    // A kernel that doesn't let it be nice still keeps the bounds.
-    let _ = rustix::process::nice(NICENESS);
+    // A kernel that doesn't let it step back still keeps the bounds.
+    if !(order.in_background && step_back()) {
+        let _ = rustix::process::nice(NICENESS);
+    }
     Ok(())
+}
+
+/// Makes this process one that gives way at once to whoever wants the processor; whether the kernel agreed. A merely nice
+/// one may keep a request waiting for a slice of milliseconds.
+fn step_back() -> bool {
+    let idle = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
+    thread_priority::unix::set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, idle).is_ok()
 }

@@ -1,7 +1,7 @@
 //! What node and compiler process say to each other through the child's standard input and output.
 //!
 //! ```text
-//! to the child    magic "OCCOMP01", eleven u64 (bounds, stack, length), then the component
+//! to the child    magic "OCCOMP02", twelve u64 (bounds, stack, priority, length), then the component
 //! from the child  u8 0, u64 length, artifact   or   u8 1, u16 code, message to the end
 //! ```
 
@@ -12,8 +12,8 @@ use outcrop_wire::Code;
 use crate::udf::options::CompileOptions;
 use crate::udf::outcome::Refusal;
 
-const MAGIC: u64 = u64::from_le_bytes(*b"OCCOMP01");
-const FIELDS: usize = 12;
+const MAGIC: u64 = u64::from_le_bytes(*b"OCCOMP02");
+const FIELDS: usize = 13;
 
 /// Bytes in front of the component.
 pub const HEADER_BYTES: usize = FIELDS * 8;
@@ -27,6 +27,8 @@ pub struct Order {
     pub options: CompileOptions,
     /// Stack of a guest.
     pub stack_bytes: u32,
+    /// Whether it works only while nobody else wants the processor.
+    pub in_background: bool,
     /// Bytes of the component that follows.
     pub component_bytes: u64,
 }
@@ -47,6 +49,7 @@ impl Order {
             o.wall.as_secs(),
             o.queue_max as u64,
             self.stack_bytes.into(),
+            self.in_background.into(),
             self.component_bytes,
         ];
         let mut bytes = [0; HEADER_BYTES];
@@ -74,7 +77,8 @@ impl Order {
             wall: Duration::from_secs(next()?),
             queue_max: next()?.try_into().ok()?,
         };
-        Some(Order { options, stack_bytes: next()?.try_into().ok()?, component_bytes: next()? })
+        let (stack_bytes, in_background) = (next()?.try_into().ok()?, next()? != 0);
+        Some(Order { options, stack_bytes, in_background, component_bytes: next()? })
     }
 }
 
@@ -126,7 +130,7 @@ mod tests {
     #[test]
     fn orders_and_answers_come_back_as_they_were() {
         let options = CompileOptions { queue_max: 3, functions_max: 7, ..CompileOptions::default() };
-        let order = Order { options, stack_bytes: 5, component_bytes: 9 };
+        let order = Order { options, stack_bytes: 5, in_background: true, component_bytes: 9 };
         assert_eq!(Order::decode(&order.encode()), Some(order.clone()));
         let mut wrong = order.encode();
         wrong[0] ^= 1;

@@ -17,6 +17,8 @@ use crate::udf::outcome::Refusal;
 const ARTIFACT_BYTES_MAX: u64 = 512 << 20;
 /// Bytes kept of what a child says on standard error.
 const COMPLAINT_BYTES_MAX: u64 = 4 << 10;
+/// The part of the time for which a compilation takes only what others leave of the processors.
+const QUIET_PART: u32 = 4;
 /// What Rust's allocator says when it is refused memory.
 const OUT_OF_MEMORY: &str = "memory allocation of";
 
@@ -28,19 +30,24 @@ pub async fn compile(
     options: &CompileOptions,
     stack_bytes: u32,
 ) -> Result<Vec<u8>, Refusal> {
-    let order = Order { options: options.clone(), stack_bytes, component_bytes: component.len() as u64 };
-    let mut child = start(program, args)?;
-    let talked = tokio::time::timeout(options.wall, talk(&mut child, &order, component)).await;
-    let Ok((answer, complaint, status)) = talked else {
-        // Dropping it kills it; waiting here makes sure that it is gone before the next one begins.
-        let _ = child.kill().await;
-        let message = format!("compiling took longer than {} s", options.wall.as_secs());
-        return Err(Refusal::new(Code::ModuleCompileLimit, message));
-    };
-    match decode_answer(answer) {
-        Some(answer) => answer,
-        None => Err(died(&status, &complaint, options)),
+    let quietly = options.wall / QUIET_PART;
+    // In the background first, so that no request waits for it. On a node whose processors are never idle that may take
+    // for ever: then with a share of its own.
+    for (in_background, wall) in [(true, quietly), (false, options.wall - quietly)] {
+        let order =
+            Order { options: options.clone(), stack_bytes, in_background, component_bytes: component.len() as u64 };
+        let mut child = start(program, args)?;
+        let talked = tokio::time::timeout(wall, talk(&mut child, &order, component)).await;
+        match talked {
+            Ok((answer, complaint, status)) => {
+                return decode_answer(answer).unwrap_or_else(|| Err(died(&status, &complaint, options)));
+            }
+            // Dropping it kills it; waiting here makes sure that it is gone before the next one begins.
+            Err(_) => drop(child.kill().await),
+        }
     }
+    let message = format!("compiling took longer than {} s", options.wall.as_secs());
+    Err(Refusal::new(Code::ModuleCompileLimit, message))
 }
 
 fn start(program: &Path, args: &[OsString]) -> Result<Child, Refusal> {
