@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use super::limits::Limits;
 use super::outcome::{Failed, Ran};
-use super::prepared::{Encoding, FunctionKind, Prepared};
+use super::prepared::{Encoding, FunctionKind, Label, Linked, Place, Prepared};
 use super::run::{Running, Setup, arguments_for, result_of};
 use super::state::Work;
 use super::view::{Subject, View};
@@ -73,20 +73,29 @@ impl Prepared {
         call: Call,
         subject: Subject,
     ) -> impl Future<Output = Result<Ran, Failed>> + Send + use<> {
-        let prepared = self.clone();
+        let function = self.expect(call.function, FunctionKind::Record);
+        let function = function.map(|(info, label)| (info.encoding, info.read_only, label.clone()));
+        let linked = self.linked.clone();
         async move {
-            let shared = prepared.linked.shared.clone();
             let yields = Arc::new(AtomicU32::new(0));
             let large = subject.stored.as_ref().is_some_and(|stored| stored.as_ref().len() > LARGE_BYTES);
-            let on_pool = call.on_pool;
-            let run = Box::pin(run(prepared, call, subject, yields.clone()));
-            let Some(pool) = shared.pool_thread().filter(|_| !on_pool) else { return run.await };
-            if large {
-                return Owned(pool.spawn(run)).join().await?;
+            let (shared, on_pool) = (linked.shared.clone(), call.on_pool);
+            let (encoding, read_only, label) = function?;
+            let place = linked.take_place(call.limits.concurrent_calls)?;
+            let run = Box::pin(run(place, (encoding, read_only, label), call, subject, yields.clone()));
+            if on_pool {
+                return run.await;
             }
-            match begin_here(run, &yields).await {
-                Ok(done) => done,
-                Err(run) => Owned(pool.spawn(run)).join().await?,
+            let run: Run = match large {
+                true => run,
+                false => match begin_here(run, &yields).await {
+                    Ok(done) => return done,
+                    Err(run) => run,
+                },
+            };
+            match shared.pool_thread() {
+                Some(pool) => Owned(pool.spawn(run)).join().await?,
+                None => run.await,
             }
         }
     }
@@ -116,18 +125,18 @@ async fn begin_here(
     }
 }
 
-async fn run(prepared: Prepared, call: Call, subject: Subject, yields: Arc<AtomicU32>) -> Result<Ran, Failed> {
+async fn run(
+    linked: Place,
+    (encoding, read_only, label): (Encoding, bool, Arc<Label>),
+    call: Call,
+    subject: Subject,
+    yields: Arc<AtomicU32>,
+) -> Result<Ran, Failed> {
     let started = Instant::now();
-    let info = prepared.expect(call.function, FunctionKind::Record)?;
-    let (encoding, read_only) = (info.encoding, info.read_only);
-    let linked = prepared.linked.clone();
-    let _place = linked.take_place(call.limits.concurrent_calls)?;
     let arguments = arguments_for(encoding, &call.arguments, &call.limits)?;
     let bytes_max = call.namespace.policy.record_bytes_max;
     let setup = Setup {
-        linked: linked.clone(),
-        label: prepared.label.clone(),
-        function: info.name.clone(),
+        label,
         limits: call.limits,
         work: Work::Record { read_only },
         namespace: Some(call.namespace),
@@ -137,7 +146,7 @@ async fn run(prepared: Prepared, call: Call, subject: Subject, yields: Arc<Atomi
         yields,
     };
     let view = View::of_subject(subject)?;
-    let mut running = Running::start(setup, view).await?;
+    let mut running = Running::start(&linked, setup, view).await?;
     match finish(&mut running, &linked, call.function, &arguments, encoding, bytes_max).await {
         Ok((result, staged)) => Ok(Ran { result, staged, trace: running.end() }),
         Err(failed) => Err(running.end_failed(failed)),
@@ -146,7 +155,7 @@ async fn run(prepared: Prepared, call: Call, subject: Subject, yields: Arc<Atomi
 
 async fn finish(
     running: &mut Running,
-    linked: &super::prepared::Linked,
+    linked: &Linked,
     function: u32,
     arguments: &[u8],
     encoding: Encoding,

@@ -227,9 +227,7 @@ impl Host {
 
 async fn describe(linked: &Arc<Linked>) -> Result<ModuleInfo, Refusal> {
     let setup = Setup {
-        linked: linked.clone(),
-        label: Label { module: "".into(), version: "".into() },
-        function: "describe".into(),
+        label: Arc::new(Label { module: "".into(), version: "".into(), function: "describe".into() }),
         limits: Arc::new(DESCRIBE),
         work: Work::Describe,
         namespace: None,
@@ -239,7 +237,7 @@ async fn describe(linked: &Arc<Linked>) -> Result<ModuleInfo, Refusal> {
         yields: Arc::new(AtomicU32::new(0)),
     };
     let said = async {
-        let mut running = Running::start(setup, View::none()).await?;
+        let mut running = Running::start(linked, setup, View::none()).await?;
         if let Err(error) = running.check_exports(&linked.exports) {
             running.end();
             return Err(Failed::new(Code::ModuleInvalid, error));

@@ -14,6 +14,7 @@ mod bindings;
 mod cache;
 mod call;
 pub mod compile;
+mod draft;
 mod engine;
 mod failure;
 mod host;

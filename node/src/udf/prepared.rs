@@ -91,13 +91,15 @@ pub struct ModuleInfo {
     pub functions: Vec<FunctionInfo>,
 }
 
-/// Under which name a module runs: for logs and errors.
+/// Under which name a function runs: for logs and errors.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Label {
     /// The module's name.
     pub module: Arc<str>,
     /// The version.
     pub version: Arc<str>,
+    /// The function.
+    pub function: Arc<str>,
 }
 
 /// Places of the exported functions, looked up once.
@@ -151,21 +153,25 @@ pub(super) struct Linked {
 pub struct Prepared {
     pub(super) linked: Arc<Linked>,
     pub(super) info: Arc<ModuleInfo>,
-    pub(super) label: Label,
+    /// One for each function: a call counts one reference, not those of three names.
+    labels: Arc<[Arc<Label>]>,
     hash: [u8; 32],
     artifact_bytes: u64,
 }
 
 impl Prepared {
     pub(super) fn new(linked: Arc<Linked>, info: ModuleInfo, hash: [u8; 32], artifact_bytes: u64) -> Self {
-        let label = Label { module: "".into(), version: "".into() };
-        Prepared { linked, info: Arc::new(info), label, hash, artifact_bytes }
+        Prepared { linked, info: Arc::new(info), labels: Arc::new([]), hash, artifact_bytes }.named("", "")
     }
 
     /// The same module under a name, which its log lines carry.
     #[must_use]
     pub fn named(mut self, module: &str, version: &str) -> Self {
-        self.label = Label { module: module.into(), version: version.into() };
+        let (module, version): (Arc<str>, Arc<str>) = (module.into(), version.into());
+        let label = |function: &FunctionInfo| {
+            Arc::new(Label { module: module.clone(), version: version.clone(), function: function.name.clone() })
+        };
+        self.labels = self.info.functions.iter().map(label).collect();
         self
     }
 
@@ -195,14 +201,15 @@ impl Prepared {
         Some((found as u32, &self.info.functions[found]))
     }
 
-    /// A function by number, if it is of this kind.
-    pub(super) fn expect(&self, number: u32, kind: FunctionKind) -> Result<&FunctionInfo, Failed> {
-        let found = self.info.functions.get(number as usize).ok_or_else(|| {
+    /// A function by number and the name that it runs under, if it is of this kind.
+    pub(super) fn expect(&self, number: u32, kind: FunctionKind) -> Result<(&FunctionInfo, &Arc<Label>), Failed> {
+        let named = self.info.functions.get(number as usize).zip(self.labels.get(number as usize));
+        let (found, label) = named.ok_or_else(|| {
             let message = format!("the module has {} functions, none has number {number}", self.info.functions.len());
             Failed::new(Code::FunctionUnknown, message)
         })?;
         if found.kind == kind {
-            return Ok(found);
+            return Ok((found, label));
         }
         let message = format!("`{}` is a function of kind {}, not {}", found.name, found.kind.name(), kind.name());
         Err(Failed::new(Code::FunctionKindMismatch, message))
@@ -218,11 +225,19 @@ impl Drop for Place {
     }
 }
 
+impl std::ops::Deref for Place {
+    type Target = Linked;
+
+    fn deref(&self) -> &Linked {
+        &self.0
+    }
+}
+
 impl Linked {
     /// Takes a place, if the module has one left.
-    pub fn take_place(self: &Arc<Self>, allowed: u32) -> Result<Place, Failed> {
+    pub fn take_place(self: Arc<Self>, allowed: u32) -> Result<Place, Failed> {
         let before = self.running.fetch_add(1, Ordering::AcqRel);
-        let place = Place(self.clone());
+        let place = Place(self);
         if before >= allowed {
             let hit = LimitHit { kind: LimitKind::Concurrency, allowed: allowed.into(), used: u64::from(before) + 1 };
             return Err(Failed::limit(hit));

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
+use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::batch::{BATCH_BYTES, Batch, BatchSource, items};
@@ -20,7 +21,7 @@ pub(super) struct Query {
     pub setup: Setup,
     pub function: u32,
     pub encoding: Encoding,
-    pub arguments: Arc<Vec<u8>>,
+    pub arguments: Bytes,
     /// The query's place among the calls of its module.
     _place: Arc<Place>,
 }
@@ -28,14 +29,12 @@ pub(super) struct Query {
 impl Query {
     /// Checks what can be checked without an instance.
     pub fn new(prepared: &Prepared, call: Call, kind: FunctionKind) -> Result<Query, Failed> {
-        let info = prepared.expect(call.function, kind)?;
+        let (info, label) = prepared.expect(call.function, kind)?;
         let linked = prepared.linked.clone();
-        let place = linked.take_place(call.limits.concurrent_calls)?;
+        let place = linked.clone().take_place(call.limits.concurrent_calls)?;
         let arguments = arguments_for(info.encoding, &call.arguments, &call.limits)?;
         let setup = Setup {
-            linked: linked.clone(),
-            label: prepared.label.clone(),
-            function: info.name.clone(),
+            label: label.clone(),
             limits: call.limits,
             work: if kind == FunctionKind::Row { Work::Row } else { Work::Aggregate },
             namespace: Some(call.namespace),
@@ -49,7 +48,7 @@ impl Query {
             setup,
             function: call.function,
             encoding: info.encoding,
-            arguments: Arc::new(arguments),
+            arguments,
             _place: Arc::new(place),
         })
     }
@@ -57,12 +56,12 @@ impl Query {
     /// An instance of the query.
     pub async fn instance(&self) -> Result<Running, Failed> {
         let setup = Setup { yields: Arc::new(AtomicU32::new(0)), ..self.setup.clone() };
-        let mut running = Running::start(setup, View::none()).await?;
+        let mut running = Running::start(&self.linked, setup, View::none()).await?;
         let export = match self.setup.work {
             Work::Row => &self.linked.exports.row_init,
             _ => &self.linked.exports.aggregate_init,
         };
-        let begun = running.call::<_, ()>(export, (self.function, self.arguments.as_slice())).await;
+        let begun = running.call::<_, ()>(export, (self.function, &self.arguments[..])).await;
         match begun {
             Ok(()) => Ok(running),
             Err(failed) => Err(running.end_failed(failed)),

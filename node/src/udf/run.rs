@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
+use bytes::Bytes;
 use outcrop_wire::Code;
 use outcrop_wire::archive::{access_value, archive_value, decode_value_or_null};
 use outcrop_wire::json::{parse_value, to_text};
@@ -27,9 +28,7 @@ const HANDED_OVER_SPARE_BYTES: u64 = 64 << 10;
 /// What every instance of a call or query begins with.
 #[derive(Clone)]
 pub(super) struct Setup {
-    pub linked: Arc<Linked>,
-    pub label: Label,
-    pub function: Arc<str>,
+    pub label: Arc<Label>,
     pub limits: Arc<Limits>,
     pub work: Work,
     pub namespace: Option<Arc<Namespace>>,
@@ -55,9 +54,9 @@ pub(super) struct Running {
 
 impl Running {
     /// Makes a fresh instance.
-    pub async fn start(setup: Setup, view: View) -> Result<Running, Failed> {
-        let shared = setup.linked.shared.clone();
-        let slot = shared.slot(setup.linked.places).await?;
+    pub async fn start(linked: &Linked, setup: Setup, view: View) -> Result<Running, Failed> {
+        let shared = &*linked.shared;
+        let slot = shared.slot(linked.places).await?;
         let record_bytes = setup.namespace.as_ref().map_or(0, |namespace| namespace.policy.record_bytes_max as u64);
         let handed_over_max = setup.limits.output_bytes.max(record_bytes) + HANDED_OVER_SPARE_BYTES;
         let fuel = setup.limits.fuel;
@@ -69,7 +68,6 @@ impl Running {
             namespace: setup.namespace,
             view,
             label: setup.label,
-            function: setup.function,
             started: setup.started,
             stack_bytes: shared.options.stack_bytes.into(),
             yields: setup.yields,
@@ -82,7 +80,7 @@ impl Running {
         store.set_epoch_deadline(1);
         let fueled = store.set_fuel(fuel);
         let made = match fueled {
-            Ok(()) => setup.linked.pre.instantiate_async(&mut store).await,
+            Ok(()) => linked.pre.instantiate_async(&mut store).await,
             Err(error) => Err(error),
         };
         match made {
@@ -185,21 +183,21 @@ fn end_failed(store: Store<CallState>, failed: impl FnOnce(&CallState) -> Failed
 }
 
 /// Arguments in the form that a function takes.
-pub(super) fn arguments_for(encoding: Encoding, archived: &[u8], limits: &Limits) -> Result<Vec<u8>, Failed> {
+pub(super) fn arguments_for(encoding: Encoding, archived: &Bytes, limits: &Limits) -> Result<Bytes, Failed> {
     if archived.len() as u64 > limits.input_bytes {
         let (allowed, used) = (limits.input_bytes, archived.len() as u64);
         return Err(Failed::limit(LimitHit { kind: LimitKind::Input, allowed, used }));
     }
     let invalid = |error: String| Failed::new(Code::FunctionArgumentsInvalid, format!("the arguments: {error}"));
     match encoding {
-        Encoding::Archived if archived.is_empty() => Ok(Vec::new()),
+        Encoding::Archived if archived.is_empty() => Ok(Bytes::new()),
         Encoding::Archived => {
             access_value(archived).map_err(|error| invalid(error.to_string()))?;
-            Ok(archived.to_vec())
+            Ok(archived.clone())
         }
         Encoding::Json => {
             let value = decode_value_or_null(archived).map_err(|error| invalid(error.to_string()))?;
-            Ok(to_text(&value).into_bytes())
+            Ok(to_text(&value).into())
         }
     }
 }

@@ -58,9 +58,7 @@ pub struct CallState {
     /// The batch at hand of an aggregate or row function.
     pub batch: Option<Batch>,
     /// Whose call it is, for the log.
-    pub label: Label,
-    /// The function's name.
-    pub function: Arc<str>,
+    pub label: Arc<Label>,
     /// When it has to end.
     pub deadline: Instant,
     /// Other records that it read must be durable up to here before anybody learns of its result.
@@ -95,9 +93,7 @@ pub struct Beginning {
     /// The record at hand.
     pub view: View,
     /// Whose call it is.
-    pub label: Label,
-    /// The function's name.
-    pub function: Arc<str>,
+    pub label: Arc<Label>,
     /// When the call began.
     pub started: Instant,
     /// Engine-wide stack.
@@ -121,7 +117,6 @@ impl CallState {
             view: begin.view,
             batch: None,
             label: begin.label,
-            function: begin.function,
             rests_on: None,
             stack_bytes: begin.stack_bytes,
             started: begin.started,
@@ -215,7 +210,7 @@ impl CallState {
             return;
         }
         self.log_bytes = bytes;
-        let (module, version, function) = (&*self.label.module, &*self.label.version, &*self.function);
+        let (module, version, function) = (&*self.label.module, &*self.label.version, &*self.label.function);
         match level {
             LogLevel::Debug => tracing::debug!(target: "udf", module, version, function, "{message}"),
             LogLevel::Info => tracing::info!(target: "udf", module, version, function, "{message}"),

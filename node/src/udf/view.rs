@@ -4,10 +4,11 @@ use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
-use outcrop_wire::archive::{ArchiveError, archive_bins, archive_value, decode_bins};
-use outcrop_wire::peek::{self, PeekBins, PeekError, PeekValue};
+use outcrop_wire::archive::{ArchiveError, archive_value};
+use outcrop_wire::peek::{PeekError, PeekValue};
 use outcrop_wire::{Bins, Code, Digest, KeyRef, StoredHeader, StoredRecord, Ttl, UserKey, Value};
 
+use super::draft::{self, Draft};
 use super::outcome::{Failed, Staged};
 use crate::store::read::Stored;
 
@@ -35,18 +36,6 @@ enum Origin {
     Batch(Arc<Vec<u8>>, Range<usize>),
 }
 
-/// What the guest wants of the record.
-#[derive(Debug, Default)]
-enum Draft {
-    /// Nothing.
-    #[default]
-    Untouched,
-    /// These bins.
-    Bins(Bins),
-    /// No record.
-    Deleted,
-}
-
 /// The record at hand.
 #[derive(Debug)]
 pub struct View {
@@ -57,7 +46,7 @@ pub struct View {
     ttl: Option<Ttl>,
     /// It was deleted and made anew: there is no time to live that it could keep.
     recreated: bool,
-    /// Bytes of the draft's bins, nearly: never more than their archive would have.
+    /// Bytes that the draft holds, nearly: never more than their archive would have.
     draft_bytes: usize,
 }
 
@@ -97,11 +86,7 @@ impl View {
 
     /// The stored bytes.
     pub fn stored(&self) -> Option<&[u8]> {
-        match &self.origin {
-            Origin::Nowhere => None,
-            Origin::Subject(subject) => subject.stored.as_ref().map(AsRef::as_ref),
-            Origin::Batch(bytes, range) => bytes.get(range.clone()),
-        }
+        self.origin.stored()
     }
 
     /// Its header, if it exists.
@@ -119,69 +104,46 @@ impl View {
     }
 
     fn archive(&self) -> Option<&[u8]> {
-        let (_, at) = self.stored.as_ref()?;
-        self.stored()?.get(*at..)
+        archive_of(&self.origin, self.stored.as_ref())
     }
 
     /// Names of its bins, staged ones included.
     pub fn bin_names(&self) -> Result<Vec<String>, ViewError> {
-        match (&self.draft, self.archive()) {
-            (Draft::Bins(bins), _) => Ok(bins.bins.iter().map(|bin| bin.name.clone()).collect()),
-            (Draft::Deleted, _) | (_, None) => Ok(Vec::new()),
-            (Draft::Untouched, Some(archive)) => {
-                PeekBins::new(archive)?.iter().map(|bin| Ok(bin?.0.to_owned())).collect()
-            }
-        }
+        self.draft.names(self.archive())
     }
 
     /// A bin as staged or stored.
     pub fn bin(&self, name: &str) -> Result<Option<BinView<'_>>, ViewError> {
-        match (&self.draft, self.archive()) {
-            (Draft::Bins(bins), _) => Ok(bins.get(name).map(BinView::Staged)),
-            (Draft::Deleted, _) | (_, None) => Ok(None),
-            (Draft::Untouched, Some(archive)) => Ok(peek::bin(archive, name)?.map(BinView::Stored)),
-        }
+        self.draft.bin(self.archive(), name)
     }
 
-    /// The bins to change; decoded when the first write needs them.
-    fn bins_mut(&mut self) -> Result<&mut Bins, ArchiveError> {
-        let fresh = match &self.draft {
-            Draft::Bins(_) => None,
-            Draft::Deleted => {
-                self.recreated = true;
-                Some(Bins::new())
-            }
-            Draft::Untouched => Some(self.archive().map(decode_bins).transpose()?.unwrap_or_default()),
-        };
-        if let Some(bins) = fresh {
-            self.draft_bytes = bins.bins.iter().map(|bin| bin.name.len() + held_bytes(&bin.value)).sum();
-            self.draft = Draft::Bins(bins);
+    /// Makes the draft one that can be written to.
+    fn open(&mut self) -> Result<(), ArchiveError> {
+        self.recreated |= matches!(self.draft, Draft::Deleted);
+        if self.draft.open(archive_of(&self.origin, self.stored.as_ref()))? {
+            self.draft_bytes = self.draft.bytes();
         }
-        match &mut self.draft {
-            Draft::Bins(bins) => Ok(bins),
-            Draft::Untouched | Draft::Deleted => unreachable!("the draft has just been made bins"),
-        }
+        Ok(())
     }
 
     /// Sets a bin, if the record has room for one more; false: it has not.
     pub fn set(&mut self, name: String, value: Value, bins_max: usize) -> Result<bool, ArchiveError> {
-        let bins = self.bins_mut()?;
-        let before = bins.get(&name).map(|old| name.len() + held_bytes(old));
-        if before.is_none() && bins.bins.len() >= bins_max {
+        self.open()?;
+        let (before, bytes) = (self.draft.bytes_of(&name), draft::bytes_of(&name, &value));
+        let archive = archive_of(&self.origin, self.stored.as_ref());
+        if !self.draft.set(archive, name, value, bins_max)? {
             return Ok(false);
         }
-        let bytes = name.len() + held_bytes(&value);
-        bins.set(name, value);
-        self.draft_bytes = (self.draft_bytes + bytes).saturating_sub(before.unwrap_or(0));
+        self.draft_bytes = (self.draft_bytes + bytes).saturating_sub(before);
         Ok(true)
     }
 
     /// Removes a bin that is there.
     pub fn remove(&mut self, name: &str) -> Result<(), ArchiveError> {
-        let bins = self.bins_mut()?;
-        let bytes = bins.get(name).map_or(0, |old| name.len() + held_bytes(old));
-        bins.remove(name);
-        self.draft_bytes = self.draft_bytes.saturating_sub(bytes);
+        self.open()?;
+        let before = self.draft.bytes_of(name);
+        self.draft.remove(archive_of(&self.origin, self.stored.as_ref()), name)?;
+        self.draft_bytes = self.draft_bytes.saturating_sub(before);
         Ok(())
     }
 
@@ -193,8 +155,8 @@ impl View {
     /// Puts other bins in the place of all.
     pub fn replace(&mut self, bins: Bins) {
         self.recreated |= matches!(self.draft, Draft::Deleted);
-        self.draft_bytes = bins.bins.iter().map(|bin| bin.name.len() + held_bytes(&bin.value)).sum();
         self.draft = Draft::Bins(bins);
+        self.draft_bytes = self.draft.bytes();
     }
 
     /// Deletes it.
@@ -217,15 +179,16 @@ impl View {
             Some(Ttl::Keep) | None => keep,
             Some(ttl) => ttl,
         };
-        let bins = match &self.draft {
+        let changed = match &self.draft {
             Draft::Deleted => return Ok(Staged::Delete),
             Draft::Untouched if self.ttl.is_none() => return Ok(Staged::Nothing),
+            draft => draft.archive(self.archive()).map_err(|error| refused(&error))?,
+        };
+        let bins = match (changed, self.archive()) {
+            (Some(bins), _) => bins,
             // A new time to live alone: of a record that isn't there, nothing.
-            Draft::Untouched => match self.archive() {
-                None => return Ok(Staged::Nothing),
-                Some(archive) => archive.to_vec(),
-            },
-            Draft::Bins(bins) => archive_bins(bins).map_err(|error| refused(&error))?,
+            (None, None) => return Ok(Staged::Nothing),
+            (None, Some(archive)) => archive.to_vec(),
         };
         if bins.len() > bytes_max {
             return Err(refused(&ArchiveError::TooLarge { bytes: bins.len(), limit: bytes_max }));
@@ -234,22 +197,24 @@ impl View {
     }
 }
 
+impl Origin {
+    fn stored(&self) -> Option<&[u8]> {
+        match self {
+            Origin::Nowhere => None,
+            Origin::Subject(subject) => subject.stored.as_ref().map(AsRef::as_ref),
+            Origin::Batch(bytes, range) => bytes.get(range.clone()),
+        }
+    }
+}
+
+/// The archive of the stored bins.
+fn archive_of<'a>(origin: &'a Origin, stored: Option<&(StoredHeader, usize)>) -> Option<&'a [u8]> {
+    origin.stored()?.get(stored?.1..)
+}
+
 fn take_apart(stored: &[u8]) -> Result<(StoredHeader, usize), Failed> {
     let record = StoredRecord::parse(stored).map_err(|error| Failed::new(Code::RecordCorrupt, error.to_string()))?;
     Ok((record.header, stored.len() - record.archive.len()))
-}
-
-/// Bytes of a value, never more than those of its archive.
-fn held_bytes(value: &Value) -> usize {
-    /// Of an item in a list or map, besides what it points at.
-    const ITEM_BYTES: usize = 16;
-    match value {
-        Value::Null | Value::Bool(_) | Value::Int(_) | Value::Float(_) => 0,
-        Value::Text(text) => text.len(),
-        Value::Bytes(bytes) => bytes.len(),
-        Value::List(items) => items.iter().map(|item| ITEM_BYTES + held_bytes(item)).sum(),
-        Value::Map(entries) => entries.iter().map(|(_, item)| ITEM_BYTES + held_bytes(item)).sum(),
-    }
 }
 
 /// A record that a function wants written but that can't be.

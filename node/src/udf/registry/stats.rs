@@ -1,7 +1,6 @@
 //! What a function's calls came to, over all versions of its module since the node started.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
@@ -15,17 +14,20 @@ use crate::udf::outcome::Usage;
 /// Longest latency that the histogram tells apart; longer ones count as this.
 const LATENCY_US_MAX: u64 = 600_000_000;
 
-/// Numbers of one function.
+/// Numbers of one function, behind one lock: a call takes it once, at its end.
+#[derive(Debug, Default)]
+pub struct FunctionStats(Mutex<Counted>);
+
 #[derive(Debug)]
-pub struct FunctionStats {
-    calls: AtomicU64,
-    fuel: AtomicU64,
-    records: AtomicU64,
-    memory_bytes_max: AtomicU64,
-    logs_dropped: AtomicU64,
-    latency_us_sum: AtomicU64,
-    failures: Mutex<BTreeMap<u16, u64>>,
-    latency_us: Mutex<Histogram<u64>>,
+struct Counted {
+    calls: u64,
+    fuel: u64,
+    records: u64,
+    memory_bytes_max: u64,
+    logs_dropped: u64,
+    latency_us_sum: u64,
+    failures: BTreeMap<u16, u64>,
+    latency_us: Histogram<u64>,
 }
 
 /// Bounds of the latency buckets that metrics show: four to the next.
@@ -53,18 +55,18 @@ pub struct FunctionNumbers {
     pub latency_us_max: u64,
 }
 
-impl Default for FunctionStats {
+impl Default for Counted {
     fn default() -> Self {
         let histogram = Histogram::new_with_bounds(1, LATENCY_US_MAX, 2);
-        FunctionStats {
-            calls: AtomicU64::default(),
-            fuel: AtomicU64::default(),
-            records: AtomicU64::default(),
-            memory_bytes_max: AtomicU64::default(),
-            logs_dropped: AtomicU64::default(),
-            latency_us_sum: AtomicU64::default(),
-            failures: Mutex::default(),
-            latency_us: Mutex::new(histogram.expect("the bounds are constant, and in order")),
+        Counted {
+            calls: 0,
+            fuel: 0,
+            records: 0,
+            memory_bytes_max: 0,
+            logs_dropped: 0,
+            latency_us_sum: 0,
+            failures: BTreeMap::new(),
+            latency_us: histogram.expect("the bounds are constant, and in order"),
         }
     }
 }
@@ -72,24 +74,26 @@ impl Default for FunctionStats {
 impl FunctionStats {
     /// Counts a call that ended with `code`.
     pub fn record(&self, code: Code, usage: &Usage, latency: Duration) {
-        self.calls.fetch_add(1, Ordering::Relaxed);
-        self.fuel.fetch_add(usage.fuel, Ordering::Relaxed);
-        self.records.fetch_add(usage.records, Ordering::Relaxed);
-        self.memory_bytes_max.fetch_max(usage.memory_bytes, Ordering::Relaxed);
-        if code != Code::Ok {
-            *self.failures.lock().entry(code as u16).or_default() += 1;
-        }
-        self.logs_dropped.fetch_add(usage.logs_dropped, Ordering::Relaxed);
         let latency_us = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
-        self.latency_us_sum.fetch_add(latency_us, Ordering::Relaxed);
-        self.latency_us.lock().saturating_record(latency_us.clamp(1, LATENCY_US_MAX));
+        let mut counted = self.0.lock();
+        counted.calls += 1;
+        counted.fuel = counted.fuel.saturating_add(usage.fuel);
+        counted.records = counted.records.saturating_add(usage.records);
+        counted.memory_bytes_max = counted.memory_bytes_max.max(usage.memory_bytes);
+        counted.logs_dropped = counted.logs_dropped.saturating_add(usage.logs_dropped);
+        counted.latency_us_sum = counted.latency_us_sum.saturating_add(latency_us);
+        counted.latency_us.saturating_record(latency_us.clamp(1, LATENCY_US_MAX));
+        if code != Code::Ok {
+            *counted.failures.entry(code as u16).or_default() += 1;
+        }
     }
 
     /// The numbers as metrics show them.
     pub fn call_stats(&self, module: &str, function: &str) -> FunctionCallStats {
+        let counted = self.0.lock();
         let mut outcomes = vec![(Code::Ok.name(), 0)];
         let mut limits = Vec::new();
-        for (code, count) in self.failures.lock().iter() {
+        for (code, count) in &counted.failures {
             let Some(code) = Code::from_number(*code) else { continue };
             outcomes.push((code.name(), *count));
             if let Some(kind) = LimitKind::ALL.iter().find(|kind| kind.code() == code) {
@@ -97,40 +101,40 @@ impl FunctionStats {
             }
         }
         let failed: u64 = outcomes.iter().map(|(_, count)| count).sum();
-        outcomes[0].1 = self.calls.load(Ordering::Relaxed).saturating_sub(failed);
-        let latency = self.latency_us.lock();
+        outcomes[0].1 = counted.calls.saturating_sub(failed);
+        let latency = &counted.latency_us;
         let mut below = 0;
         let latency_us = LATENCY_BOUNDS_US.map(|bound| {
             let count = latency.count_between(below, bound);
             below = bound + 1;
             (bound, count)
         });
-        let counted: u64 = latency_us.iter().map(|(_, count)| count).sum();
+        let in_buckets: u64 = latency_us.iter().map(|(_, count)| count).sum();
         FunctionCallStats {
             module: module.to_owned(),
             function: function.to_owned(),
             outcomes,
             limits,
-            fuel: self.fuel.load(Ordering::Relaxed),
-            memory_bytes_max: self.memory_bytes_max.load(Ordering::Relaxed),
-            records: self.records.load(Ordering::Relaxed),
-            logs_dropped: self.logs_dropped.load(Ordering::Relaxed),
-            latency_slower: latency.len().saturating_sub(counted),
+            fuel: counted.fuel,
+            memory_bytes_max: counted.memory_bytes_max,
+            records: counted.records,
+            logs_dropped: counted.logs_dropped,
+            latency_slower: latency.len().saturating_sub(in_buckets),
             latency_us: latency_us.to_vec(),
-            latency_us_sum: self.latency_us_sum.load(Ordering::Relaxed),
+            latency_us_sum: counted.latency_us_sum,
         }
     }
 
     /// The numbers so far.
     pub fn numbers(&self) -> FunctionNumbers {
-        let latency = self.latency_us.lock();
-        let failures = self.failures.lock();
+        let counted = self.0.lock();
+        let latency = &counted.latency_us;
         FunctionNumbers {
-            calls: self.calls.load(Ordering::Relaxed),
-            failures: failures.iter().filter_map(|(code, n)| Some((Code::from_number(*code)?, *n))).collect(),
-            fuel: self.fuel.load(Ordering::Relaxed),
-            records: self.records.load(Ordering::Relaxed),
-            memory_bytes_max: self.memory_bytes_max.load(Ordering::Relaxed),
+            calls: counted.calls,
+            failures: counted.failures.iter().filter_map(|(code, n)| Some((Code::from_number(*code)?, *n))).collect(),
+            fuel: counted.fuel,
+            records: counted.records,
+            memory_bytes_max: counted.memory_bytes_max,
             latency_us_p50: latency.value_at_quantile(0.5),
             latency_us_p99: latency.value_at_quantile(0.99),
             latency_us_max: latency.max(),
