@@ -235,3 +235,66 @@ fn held_bytes(value: &Value) -> usize {
         Value::Map(entries) => entries.iter().map(|(_, item)| ITEM_BYTES + held_bytes(item)).sum(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn bins() -> impl Strategy<Value = Bins> {
+        proptest::collection::vec((name(), any::<i64>()), 0..12)
+            .prop_map(|bins| bins.into_iter().fold(Bins::new(), |bins, (name, value)| bins.with(name, value)))
+    }
+
+    /// Few enough names that bins meet, long ones among them, and enough for a record to be decoded.
+    fn name() -> impl Strategy<Value = String> {
+        (0..30_u8).prop_map(|n| if n % 3 == 0 { format!("a longer name {n}") } else { format!("b{n}") })
+    }
+
+    proptest! {
+        #[test]
+        fn changes_come_to_what_they_make_of_decoded_bins(
+            stored in proptest::option::of(bins()),
+            steps in proptest::collection::vec((name(), proptest::option::weighted(0.7, "[a-z]{0,12}")), 1..60),
+        ) {
+            let archive = stored.as_ref().map(|bins| archive_bins(bins).unwrap());
+            let archive = archive.as_deref();
+            let (mut model, mut draft) = (stored.clone().unwrap_or_default(), Draft::default());
+            for (name, value) in steps {
+                draft.open(archive).unwrap();
+                match value {
+                    Some(text) => {
+                        let room = model.get(&name).is_some() || model.bins.len() < 20;
+                        prop_assert_eq!(draft.set(archive, name.clone(), text.clone().into(), 20), Ok(room));
+                        if room {
+                            model.set(name.clone(), text);
+                        }
+                    }
+                    None => {
+                        draft.remove(archive, &name).unwrap();
+                        model.remove(&name);
+                    }
+                }
+                let bin = draft.bin(archive, &name).unwrap().map(|bin| bin.to_value().unwrap().into_owned());
+                prop_assert_eq!(bin.as_ref(), model.get(&name));
+                let names: Vec<&str> = model.bins.iter().map(|bin| bin.name.as_str()).collect();
+                prop_assert_eq!(draft.names(archive).unwrap(), names);
+                prop_assert_eq!(draft.archive(archive).unwrap(), Some(archive_bins(&model).unwrap()));
+            }
+        }
+    }
+
+    #[test]
+    fn what_a_guest_set_counts_until_it_is_set_anew_or_removed() {
+        let archive = archive_bins(&Bins::new().with("stored", "x".repeat(1_000))).unwrap();
+        let (archive, mut draft) = (Some(archive.as_slice()), Draft::default());
+        assert!(draft.open(archive).unwrap());
+        assert!(draft.set(archive, "stored".to_owned(), "yy".into(), 8).unwrap());
+        assert!(draft.set(archive, "new".to_owned(), "zzz".into(), 8).unwrap());
+        assert_eq!((draft.bytes_of("stored"), draft.bytes_of("other"), draft.bytes()), (8, 0, 14));
+        assert!(!draft.open(archive).unwrap(), "it is open");
+        draft.remove(archive, "new").unwrap();
+        assert_eq!(draft.bytes(), 8);
+    }
+}
