@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use outcrop_node::udf::batch::{items, push};
-use outcrop_node::udf::{BatchSource, Call, Limits, Prepared, SourceError};
+use outcrop_node::udf::{BatchSource, Call, Failed, Limits, Prepared, Ran, SourceError};
 use outcrop_udf_build::{Options, build};
 use outcrop_wire::{Bins, StoredRecord, Value, peek};
 use tokio::runtime::Runtime;
@@ -74,6 +74,7 @@ fn functions(criterion: &mut Criterion) {
     ] {
         let function = module.function(function).expect("it is there").0;
         let call = Call { function, ..bench.call(&Value::Map(Vec::new())) };
+        print_allocations(name, &runtime, || module.call_record(call.clone(), bench.subject(&key("a"))));
         group.bench_function(name, |bencher| {
             bencher.iter_custom(|times| {
                 runtime.block_on(async {
@@ -89,6 +90,17 @@ fn functions(criterion: &mut Criterion) {
     }
     group.finish();
     aggregates(criterion, &runtime, &bench, &shop);
+}
+
+/// What one call allocates of the node's memory, once everything is warm; the record and its key included.
+fn print_allocations<F: Future<Output = Result<Ran, Failed>>>(name: &str, runtime: &Runtime, call: impl Fn() -> F) {
+    let one = || drop(black_box(runtime.block_on(call()).expect("it runs")));
+    (0..100).for_each(|_| one());
+    let counted = allocation_counter::measure(one);
+    println!(
+        "{name}: {} allocations of {} bytes, {} at most at once",
+        counted.count_total, counted.bytes_total, counted.bytes_max
+    );
 }
 
 fn aggregates(criterion: &mut Criterion, runtime: &Runtime, bench: &Bench, shop: &Prepared) {
