@@ -251,6 +251,8 @@ pub struct LogStats {
     /// How long they took.
     #[serde(skip)]
     pub sync_latency: SyncLatency,
+    /// How long the oldest write or sync under way has had no answer, in microseconds; 0 if none is under way.
+    pub oldest_operation_us: u64,
     /// Checkpoints of the index that were written.
     pub checkpoints: u64,
     /// Writes that were told to wait because the write buffer was full.
