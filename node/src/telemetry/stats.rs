@@ -61,6 +61,8 @@ pub struct FunctionHostStats {
     pub compile_seconds: f64,
     /// Modules taken from the cache of compiled ones.
     pub cache_hits: u64,
+    /// Log lines of functions that the process's log left out because there were too many.
+    pub log_lines_left_out: u64,
     /// Each function that was called.
     pub functions: Vec<FunctionCallStats>,
 }

@@ -16,6 +16,7 @@ mod call;
 pub mod compile;
 mod engine;
 mod failure;
+mod guest_log;
 mod host;
 mod imports;
 pub mod limits;

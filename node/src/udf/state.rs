@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use wasmtime::{ResourceLimiter, StoreContextMut, UpdateDeadline};
 
 use super::batch::Batch;
+use super::guest_log::{Author, GUEST_LOG};
 use super::limits::{LimitHit, LimitKind, Limits};
 use super::outcome::{LogLevel, LogLine, Trace, Usage};
 use super::prepared::Label;
@@ -216,12 +217,7 @@ impl CallState {
         }
         self.log_bytes = bytes;
         let (module, version, function) = (&*self.label.module, &*self.label.version, &*self.function);
-        match level {
-            LogLevel::Debug => tracing::debug!(target: "udf", module, version, function, "{message}"),
-            LogLevel::Info => tracing::info!(target: "udf", module, version, function, "{message}"),
-            LogLevel::Warn => tracing::warn!(target: "udf", module, version, function, "{message}"),
-            LogLevel::Error => tracing::error!(target: "udf", module, version, function, "{message}"),
-        }
+        GUEST_LOG.write(Instant::now(), level, Author { module, version, function }, &message);
         self.logs.push(LogLine { level, message });
     }
 

@@ -39,6 +39,7 @@ pub use upload::{Part, Received};
 use super::host::Host;
 use super::outcome::{Failed, Refusal};
 use crate::telemetry::stats::FunctionHostStats;
+use crate::udf::guest_log::GUEST_LOG;
 use crate::world::Clock;
 use store::Store;
 use upload::Uploads;
@@ -119,7 +120,7 @@ impl Registry {
         let mut modules: Vec<_> = self.modules.load().values().cloned().collect();
         modules.sort_by(|one, other| one.name.cmp(&other.name));
         let functions = modules.iter().flat_map(|live| live.call_stats()).collect();
-        FunctionHostStats { functions, ..self.host.stats() }
+        FunctionHostStats { functions, log_lines_left_out: GUEST_LOG.left_out(), ..self.host.stats() }
     }
 
     /// A module by name.
