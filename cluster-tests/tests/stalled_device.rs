@@ -1,7 +1,7 @@
 //! A device whose writes stand still (a frozen file system, a storage array that fails over): reads go on, a write that
 //! reached the log is indeterminate, one that didn't is refused, and when the device goes on, so does the node.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use outcrop_client::{Bins, Client, ClientError, Code, PutOptions, Ttl};
 use outcrop_cluster_tests::ledger::{Fate, value};
@@ -34,6 +34,20 @@ async fn client(node: &NodeProcess) -> Client {
     Client::builder(&node.url()).deadline(PATIENCE).connect().await.expect("served")
 }
 
+/// Waits until `/readyz` answers this status with this in its body.
+async fn until_readiness(node: &NodeProcess, status: &str, said: &str) {
+    let began = Instant::now();
+    loop {
+        let reply = node.http("/readyz").expect("the admin port answers whatever the device does");
+        let (head, body) = reply.split_once("\r\n\r\n").expect("a head and a body");
+        if head.starts_with(&format!("HTTP/1.1 {status}")) && body.contains(said) {
+            return;
+        }
+        assert!(began.elapsed() < PATIENCE, "still {head}: {body}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn writes_that_wait_for_a_sync_are_indeterminate_and_reads_go_on() {
     let Some((settings, mut mounted)) = settings("flash") else { return };
@@ -47,9 +61,11 @@ async fn writes_that_wait_for_a_sync_are_indeterminate_and_reads_go_on() {
     let written = client.put(&key(2), &Bins::new(), options).await;
     assert!(matches!(written, Err(ClientError::Indeterminate { .. })), "it may reach the device later: {written:?}");
     assert_eq!(read(&client, 1).await, Ok(Some(1)), "a read needs no write");
-    assert!(node.http("/livez").is_some(), "the node lives");
+    until_readiness(&node, "503", "namespace test: its device hasn't answered").await;
+    assert!(node.http("/livez").is_some_and(|reply| reply.starts_with("HTTP/1.1 200")), "the node lives");
     mounted.thaw();
     client.put(&key(3), &Bins::new(), PutOptions::new()).await.expect("it takes writes again");
+    until_readiness(&node, "200", "ready").await;
     assert!(client.exists(&key(2)).await.expect("served").is_some(), "what was in the log is there after all");
     let (settings, status, said) = node.terminate();
     assert!(status.success(), "{said}");
@@ -81,6 +97,7 @@ async fn a_full_write_buffer_refuses_clearly_and_loses_nothing_acknowledged() {
     }
     assert!(fates.len() > 1 && fates.len() < 128, "some fit the buffer, then one was refused: {}", fates.len());
     assert!(client.exists(&key(0)).await.expect("served").is_some(), "reads go on");
+    until_readiness(&node, "503", "namespace test: its device hasn't answered").await;
     mounted.thaw();
     client.put(&key(1_000), &Bins::new(), PutOptions::new()).await.expect("it takes writes again");
     for (number, fate) in (0..).zip(fates) {

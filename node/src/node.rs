@@ -445,9 +445,6 @@ impl StatsSource for Stats {
 
     fn trouble(&self) -> Option<String> {
         let namespaces = self.namespaces.get()?;
-        namespaces.iter().find_map(|namespace| {
-            let reason = namespace.log.poisoned()?;
-            Some(format!("namespace {}: {reason}", namespace.policy.name))
-        })
+        namespaces.iter().find_map(|namespace| namespace.trouble())
     }
 }

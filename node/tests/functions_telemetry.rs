@@ -5,16 +5,18 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
+use futures_util::TryStreamExt;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::KeyValue;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::trace::v1::Span;
-use outcrop_client::{Client, Key, Trust};
+use outcrop_client::{Client, Key, ScanOptions, Trust, Ttl};
 use outcrop_node::Node;
 use outcrop_node::config::Config;
+use outcrop_wire::archive::archive_value;
 use prost::Message;
 
-use crate::guest::{Guest, RECORD};
+use crate::guest::{Guest, RECORD, ROW};
 
 mod guest;
 
@@ -69,7 +71,8 @@ fn config(otlp: &str) -> Config {
          [tls]\nself_signed = true\n[telemetry]\notlp = \"{otlp}\"\nsample_percent = 100\n\
          [functions]\nthreads = 1\ninstances_max = 16\n\
          [[namespace]]\nname = \"test\"\nvalues = \"ram\"\nsize = \"64MiB\"\n\
-         [namespace.functions.call]\nfuel = 1000000\nlog_lines = 40\n"
+         [namespace.functions.call]\nfuel = 1000000\nlog_lines = 40\n\
+         [namespace.functions.query]\nfuel = 1000000000000000\nwall_ms = 600000\n"
     );
     Config::parse(&text).unwrap_or_else(|error| panic!("{error}\n{text}"))
 }
@@ -98,6 +101,14 @@ fn key() -> Key {
     Key::new("test", "set", "a")
 }
 
+fn metrics(node: &Node) -> String {
+    let mut stream = TcpStream::connect(node.admin_addr().expect("it is on")).expect("it listens");
+    write!(stream, "GET /metrics HTTP/1.1\r\nhost: node\r\nconnection: close\r\n\r\n").expect("it reads");
+    let mut text = String::new();
+    stream.read_to_string(&mut text).expect("it answers");
+    text
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn metrics_tell_calls_limits_and_the_compiler() {
     let (node, client) = start(config("")).await;
@@ -105,11 +116,7 @@ async fn metrics_tell_calls_limits_and_the_compiler() {
         client.call::<()>(&key(), "shop.run", &()).await.expect("it runs");
     }
     client.call::<()>(&key(), "shop.spin", &()).await.expect_err("it never ends");
-    let admin = node.admin_addr().expect("it is on");
-    let mut stream = TcpStream::connect(admin).expect("it listens");
-    write!(stream, "GET /metrics HTTP/1.1\r\nhost: node\r\nconnection: close\r\n\r\n").expect("it reads");
-    let mut text = String::new();
-    stream.read_to_string(&mut text).expect("it answers");
+    let text = metrics(&node);
     for line in [
         "outcrop_function_calls_total{module=\"shop\",function=\"run\",code=\"ok\"} 3",
         "outcrop_function_calls_total{module=\"shop\",function=\"spin\",code=\"function_fuel_limit\"} 1",
@@ -171,5 +178,66 @@ async fn spans_tell_the_function_its_use_and_its_log() {
     assert_eq!(told(spin, "outcrop.function.fuel"), Some(Value::IntValue(1_000_000)));
     assert_eq!(told(spin, "error.type"), text("function_fuel_limit"));
     assert_eq!(told(of("fail"), "outcrop.function.failure_code"), text("unknown"));
+    node.shutdown().await.expect("it ends in order");
+}
+
+/// A row function with one row, 7, for each batch; from its second batch on it never comes back.
+fn one_row_then_none() -> Guest {
+    let archive = archive_value(&outcrop_wire::Value::Int(7)).expect("it is small");
+    let row: String = archive.iter().map(|byte| format!("\\{byte:02x}")).collect();
+    let len = archive.len();
+    let row_batch = format!(
+        "(if (global.get $seen) (then (loop $forever (br $forever)))) (global.set $seen (i32.const 1))
+         (call $ok_bytes (i32.const 600) (i32.const {}))",
+        len + 4
+    );
+    Guest::new("first", ROW)
+        .item(&format!(r#"(data (i32.const 600) "\{len:02x}\00\00\00{row}") (global $seen (mut i32) (i32.const 0))"#))
+        .export("row-batch", &row_batch)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_row_query_that_its_limit_ends_tells_what_it_took() {
+    let (address, spans) = receiver();
+    let (node, client) = start(config(&format!("http://{address}/v1/traces"))).await;
+    client.modules().upload("rows", "1.0", &one_row_then_none().component(), None).await.expect("uploaded");
+    client.modules().activate("rows", "1.0").await.expect("active");
+    // More than one batch takes: the guest is at its second one, for good, when its caller has his row.
+    for number in 0..16 {
+        let key = Key::new("test", "set", number);
+        client.set_bytes(&key, &[1; 60_000], Ttl::Never).await.expect("written");
+    }
+    let function = client.function("rows.first");
+    let rows = function.arguments(&()).rows("test", None, ScanOptions::default().limit(1));
+    let rows: Vec<outcrop_wire::Value> = rows.try_collect().await.expect("a row");
+    assert_eq!(rows, [outcrop_wire::Value::Int(7)]);
+    // The client leaves with its last row, maybe before the node has counted it.
+    let text = loop {
+        let text = metrics(&node);
+        if text.contains("outcrop_function_calls_total{module=\"rows\"") {
+            break text;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    };
+    let of = |name: &str| -> u64 {
+        let start = format!("outcrop_function_{name}{{module=\"rows\",function=\"first\"");
+        let line = text.lines().find(|line| line.starts_with(&start)).expect("the query is counted");
+        line.rsplit(' ').next().and_then(|value| value.parse().ok()).expect("a number")
+    };
+    assert_eq!(of("calls_total"), 1);
+    assert!((1..=16).contains(&of("records_total")) && of("fuel_total") > 0 && of("memory_max_bytes") > 0, "{text}");
+    assert!(text.contains("outcrop_function_instances 0"), "the guest is gone");
+    let span = loop {
+        let span = spans.recv_timeout(PATIENCE).expect("spans leave every second");
+        if attribute(&span.attributes, "outcrop.function.name").cloned() == self::text("first") {
+            break span;
+        }
+    };
+    let told = |name: &str| match attribute(&span.attributes, name) {
+        Some(Value::IntValue(value)) => *value as u64,
+        other => panic!("{name} is {other:?}"),
+    };
+    assert_eq!(told("outcrop.function.records"), of("records_total"));
+    assert_eq!(told("outcrop.function.fuel"), of("fuel_total"));
     node.shutdown().await.expect("it ends in order");
 }

@@ -133,6 +133,9 @@ impl Connection {
             }
             for completion in self.completions.drain(..) {
                 let (token, code) = (completion.token, completion.code);
+                if code == Code::StopWrites && tallies.full.is_none() {
+                    tallies.full = completion.reply().ok().map(|reply| reply.message());
+                }
                 let body = completion.frame.get(REPLY_HEADER_BYTES..).unwrap_or_default();
                 let outcome = self.encoder.read_reply(token, code, body, requests, tallies);
                 requests.handle_outcome(token, outcome, now_ns, tallies);

@@ -28,7 +28,7 @@ mod worker;
 use std::io::Write;
 use std::sync::Arc;
 
-use outcrop_client::{Client, ClientError};
+use outcrop_client::{Client, ClientError, Code};
 use thiserror::Error;
 
 pub use self::args::{ArgsError, BenchArgs, OutputFormat};
@@ -41,7 +41,7 @@ use self::plan::{Plan, Work};
 use self::report::{BenchReport, PhaseReport};
 use self::request_loop::{Bounds, Tallies};
 use self::worker::{AGENT, Phase, WorkerError, Workers};
-use crate::failure::Failure;
+use crate::failure::{Exit, Failure};
 use crate::serve::{Signals, SignalsError};
 
 /// After the end of a phase, replies are waited for this long.
@@ -84,6 +84,16 @@ pub enum BenchError {
         /// How many should be.
         records: u64,
     },
+    /// The load filled the namespace.
+    #[error("{missing} of {records} records could not be loaded: {message}")]
+    Full {
+        /// How many aren't there.
+        missing: u64,
+        /// How many should be.
+        records: u64,
+        /// What the node said.
+        message: String,
+    },
     /// Replies held something else than was written.
     #[error("{0} replies held something else than was written")]
     Mismatch(u64),
@@ -113,6 +123,10 @@ impl From<BenchError> for Failure {
                 message,
                 "A larger --size of the embedded node, or a device with room, takes them all.",
             ),
+            BenchError::Full { .. } => {
+                let advice = format!("{} An embedded node takes a larger --size.", Code::StopWrites.advice());
+                Failure { exit: Exit::Partial, advice, ..Failure::of_code(Code::StopWrites, message) }
+            }
             BenchError::Mismatch(_) => Failure::partial(
                 message,
                 "Load with the same --seed, --value-bytes and --bins; if you did, the data is damaged.",
@@ -249,6 +263,7 @@ impl Run {
             live.slice(&slice, clock.now_ns());
             all.measured.add(&slice.measured);
             all.last_loss = slice.last_loss.or(all.last_loss.take());
+            all.full = slice.full.or(all.full.take());
         });
         let (before, played) = tokio::join!(sampling, playing);
         live.finish();
@@ -259,7 +274,9 @@ impl Run {
         let node = after.node.since(&before.node, &self.plan.namespace, tally.done(), tally.records());
         let generator_cpu_secs = after.generator_cpu_secs - before.generator_cpu_secs;
         let last_loss = all.last_loss.as_deref();
-        Ok(PhaseReport::new(name, &self.plan, tally, elapsed_secs, generator_cpu_secs, node, last_loss))
+        let report = PhaseReport::new(name, &self.plan, tally, elapsed_secs, generator_cpu_secs, node, last_loss);
+        let stopped = total.is_some() && report.failures_of(Code::StopWrites.name()) > 0;
+        Ok(PhaseReport { full: all.full.filter(|_| stopped), ..report })
     }
 }
 
@@ -295,9 +312,11 @@ fn judge(plan: &Plan, phases: &[PhaseReport]) -> Result<(), BenchError> {
     if wrong > 0 {
         return Err(BenchError::Mismatch(wrong));
     }
-    let load = phases.iter().find(|phase| phase.phase == "load");
-    match load.map(|load| load.failures() + load.generator.unsent) {
-        Some(missing) if missing > 0 => Err(BenchError::LoadIncomplete { missing, records: plan.records }),
-        _ => Ok(()),
+    let Some(load) = phases.iter().find(|phase| phase.phase == "load") else { return Ok(()) };
+    let (missing, records) = (load.failures() + load.generator.unsent, plan.records);
+    match &load.full {
+        _ if missing == 0 => Ok(()),
+        Some(message) => Err(BenchError::Full { missing, records, message: message.clone() }),
+        None => Err(BenchError::LoadIncomplete { missing, records }),
     }
 }

@@ -114,6 +114,9 @@ pub struct PhaseReport {
     pub generator: GeneratorFigures,
     /// The node.
     pub node: NodeFigures,
+    /// What the node said when a load was given up because its device is full.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub full: Option<String>,
     /// What makes these figures doubtful.
     pub warnings: Vec<String>,
 }
@@ -198,7 +201,7 @@ impl PhaseReport {
             retries: tally.retries,
             reconnects: tally.reconnects,
         };
-        let mut report = PhaseReport { phase, elapsed_secs, operations, generator, node, warnings: Vec::new() };
+        let mut report = PhaseReport { phase, elapsed_secs, operations, generator, node, ..PhaseReport::default() };
         report.warnings = report.doubts(plan, last_loss);
         report
     }
@@ -213,7 +216,10 @@ impl PhaseReport {
         }
         if self.generator.unsent > 0 {
             let count = grouped(self.generator.unsent);
-            doubts.push(format!("{count} requests were due and never sent: the node could not keep this rate"));
+            doubts.push(match self.phase {
+                "load" => format!("{count} records were never sent: the load was given up"),
+                _ => format!("{count} requests were due and never sent: the node could not keep this rate"),
+            });
         }
         if let (Pacing::Open { rate_per_sec, .. }, Some(all)) = (plan.pacing, self.operations.last())
             && self.phase == "run"

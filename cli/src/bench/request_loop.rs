@@ -17,6 +17,9 @@ const LOAD_ATTEMPTS_MAX: u32 = 2_000;
 /// Wait before the first repetition; doubles up to the next line's.
 const RETRY_NS_MIN: u64 = 500_000;
 const RETRY_NS_MAX: u64 = 50_000_000;
+/// A load that has got nothing into a full namespace for so long is given up. The node's sweep of expired records comes
+/// round in six seconds: what has made no room by then won't.
+const FULL_NS_MAX: u64 = 10_000_000_000;
 
 /// Failure of requests whose connection went away before their reply.
 pub const CONNECTION_LOST: &str = "connection_lost";
@@ -119,6 +122,8 @@ pub struct Tallies {
     pub measured: Tally,
     /// Why a connection was lost last.
     pub last_loss: Option<String>,
+    /// What the node said when it refused a write because its device is full.
+    pub full: Option<String>,
 }
 
 impl Tallies {
@@ -140,6 +145,10 @@ pub struct RequestLoop {
     /// Slots that wait before they are sent again.
     waiting: VecDeque<(u64, u32)>,
     started: u64,
+    /// Of a load: since when the namespace is full and nothing got in.
+    full_since_ns: Option<u64>,
+    /// The load was given up.
+    given_up: bool,
     /// A request was due and every slot was taken.
     blocked: bool,
     /// When that ended last: lateness up to here is the node's, not the generator's.
@@ -161,6 +170,8 @@ impl RequestLoop {
             ready: VecDeque::new(),
             waiting: VecDeque::new(),
             started: 0,
+            full_since_ns: None,
+            given_up: false,
             blocked: false,
             unblocked_ns: 0,
             prng,
@@ -310,17 +321,46 @@ impl RequestLoop {
                 return;
             }
             Outcome::Done { records, bytes } => {
+                self.full_since_ns = None;
                 let latency_ns = now_ns.saturating_sub(slot.intended_ns);
                 let (kind, bytes) = (slot.kind, bytes + slot.bytes);
                 let tally = tallies.of(slot.intended_ns, &self.bounds);
                 tally.kind(kind).done(latency_ns, records, bytes);
                 tally.last_ns = tally.last_ns.max(now_ns);
             }
+            Outcome::Refused(Code::StopWrites) if self.is_full_for_good(now_ns) => {
+                self.count_failure(place, Code::StopWrites.name(), now_ns, tallies);
+                self.give_up_load(now_ns, tallies);
+            }
             Outcome::Refused(_) | Outcome::Failed(_) if self.retry(place, outcome, now_ns, tallies) => return,
             Outcome::Refused(code) => self.count_failure(place, code.name(), now_ns, tallies),
             Outcome::Failed(name) => self.count_failure(place, name, now_ns, tallies),
         }
         self.end(place, matches!(outcome, Outcome::Done { .. }), now_ns);
+    }
+
+    /// Whether a load meets a full namespace that makes no room.
+    fn is_full_for_good(&mut self, now_ns: u64) -> bool {
+        let since_ns = *self.full_since_ns.get_or_insert(now_ns);
+        matches!(self.source, Source::Load { .. }) && now_ns.saturating_sub(since_ns) >= FULL_NS_MAX
+    }
+
+    /// Nothing more of a load is sent; what is under way ends with its reply.
+    fn give_up_load(&mut self, now_ns: u64, tallies: &mut Tallies) {
+        self.given_up = true;
+        for (_, place) in std::mem::take(&mut self.waiting) {
+            self.count_failure(place, Code::StopWrites.name(), now_ns, tallies);
+            self.end(place, false, now_ns);
+        }
+        self.leave_out_rest(tallies);
+    }
+
+    /// What a load hasn't come to is said, once.
+    fn leave_out_rest(&mut self, tallies: &mut Tallies) {
+        if let Source::Load { next, stride, end } = &mut self.source {
+            tallies.measured.unsent += end.saturating_sub(*next).div_ceil(*stride);
+            *next = (*next).max(*end);
+        }
     }
 
     /// The load phase repeats what can be repeated: a put that replaces is harmless to do twice.
@@ -331,7 +371,8 @@ impl RequestLoop {
             Outcome::Done { .. } => false,
         };
         let slot = &mut self.slots[place as usize];
-        if !repeatable || !matches!(self.source, Source::Load { .. }) || slot.attempts >= LOAD_ATTEMPTS_MAX {
+        let loads = matches!(self.source, Source::Load { .. }) && !self.given_up;
+        if !repeatable || !loads || slot.attempts >= LOAD_ATTEMPTS_MAX {
             return false;
         }
         let wait_ns = (RETRY_NS_MIN << slot.attempts.min(16)).min(RETRY_NS_MAX);
@@ -394,9 +435,7 @@ impl RequestLoop {
         if self.bounds.ops_max.is_none() {
             tallies.measured.unsent += self.pacer.backlog(self.bounds.stop_at_ns.min(now_ns));
         }
-        if let Source::Load { next, stride, end } = self.source {
-            tallies.measured.unsent += end.saturating_sub(next).div_ceil(stride);
-        }
+        self.leave_out_rest(tallies);
     }
 }
 

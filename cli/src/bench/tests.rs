@@ -2,7 +2,7 @@
 
 use clap::Parser;
 use outcrop_node::Node;
-use outcrop_node::config::Config;
+use outcrop_node::config::{Config, NamespaceOptions};
 
 use super::*;
 
@@ -21,7 +21,10 @@ struct Fixture {
 
 impl Fixture {
     async fn start() -> Fixture {
-        let mut config = Config::dev(None, "test");
+        Fixture::with(Config::dev(None, "test")).await
+    }
+
+    async fn with(mut config: Config) -> Fixture {
         config.listen.data = ([127, 0, 0, 1], 0).into();
         config.listen.admin = None;
         config.node.workers = 1;
@@ -135,6 +138,20 @@ async fn values_of_another_seed_and_missing_records_are_failures() {
     assert!(judge(&plan, &phases).is_ok(), "the node's own errors are counted, not fatal");
     let (_, phases) = fixture.measure("--skip-load --records 200 --scan-all --seed 2 --verify").await;
     assert_eq!(phases[0].failures_of(MISMATCH), 200);
+    fixture.stop().await;
+}
+
+#[tokio::test]
+async fn a_load_into_a_full_namespace_ends_with_what_to_do() {
+    let mut config = Config::dev(None, "test");
+    config.namespaces = vec![NamespaceOptions::ram("test", 64 << 20)];
+    let fixture = Fixture::with(config).await;
+    let (plan, phases) = fixture.measure("--load --records 100k --value-bytes 512KiB --in-flight 8").await;
+    assert!(row(&phases[0], "insert").ops > 0 && phases.len() == 1, "the beginning is in");
+    let failure = Failure::from(judge(&plan, &phases).expect_err("100,000 times 512 KiB don't fit 64 MiB"));
+    assert_eq!((failure.exit, failure.code), (Exit::Partial, Some(Code::StopWrites)));
+    assert!(failure.message.contains("namespace test is nearly full"), "{}", failure.message);
+    assert!(failure.advice.contains("Delete or let expire"), "{}", failure.advice);
     fixture.stop().await;
 }
 

@@ -1,12 +1,28 @@
 //! A namespace in numbers, for metrics, `info` and the operator.
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use super::namespace::Namespace;
 use super::policy::Values;
 use crate::telemetry::stats::{CacheStats, IndexStats, LogStats, NamespaceStats, SetStats};
 
+/// A device that leaves a write or sync without an answer for so long is taken to stand still. Far above what a slow
+/// disk needs, and well below the deadlines of patient callers.
+const STANDSTILL: Duration = Duration::from_secs(2);
+
 impl Namespace {
+    /// Why it isn't fit to be used now; none if it is. Cheap.
+    pub fn trouble(&self) -> Option<String> {
+        let name = &self.policy.name;
+        if let Some(reason) = self.log.poisoned() {
+            return Some(format!("namespace {name}: {reason}"));
+        }
+        let waited = self.log.oldest_operation().filter(|waited| *waited >= STANDSTILL)?;
+        let secs = waited.as_secs_f64();
+        Some(format!("namespace {name}: its device hasn't answered a write or sync for {secs:.1} s"))
+    }
+
     /// Everything about it, now. Looks at every partition once.
     pub fn stats(&self) -> NamespaceStats {
         let entries = self.index.len();
@@ -72,6 +88,7 @@ impl Namespace {
             sync_us_p50: log.sync_latency.quantile_us(0.5),
             sync_us_p99: log.sync_latency.quantile_us(0.99),
             sync_latency: log.sync_latency,
+            oldest_operation_us: u64::try_from(log.oldest_operation.as_micros()).unwrap_or(u64::MAX),
             checkpoints: log.checkpoints,
             backpressure: log.backpressure,
             damaged_segments: log.damaged_segments.into(),

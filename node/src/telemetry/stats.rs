@@ -61,6 +61,8 @@ pub struct FunctionHostStats {
     pub compile_seconds: f64,
     /// Modules taken from the cache of compiled ones.
     pub cache_hits: u64,
+    /// Log lines of functions that the process's log left out because there were too many.
+    pub log_lines_left_out: u64,
     /// Each function that was called.
     pub functions: Vec<FunctionCallStats>,
 }
@@ -251,6 +253,8 @@ pub struct LogStats {
     /// How long they took.
     #[serde(skip)]
     pub sync_latency: SyncLatency,
+    /// How long the oldest write or sync under way has had no answer, in microseconds; 0 if none is under way.
+    pub oldest_operation_us: u64,
     /// Checkpoints of the index that were written.
     pub checkpoints: u64,
     /// Writes that were told to wait because the write buffer was full.

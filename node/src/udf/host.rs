@@ -20,6 +20,7 @@ use super::cache::Cache;
 use super::call::Owned;
 use super::compile::{Compiler, Gate};
 use super::engine::{self, running_engine};
+use super::guest_log::GuestLog;
 use super::imports;
 use super::limits::{LimitHit, LimitKind, Limits};
 use super::options::FunctionOptions;
@@ -66,6 +67,8 @@ pub(super) struct Shared {
     pub engine: Engine,
     pub options: FunctionOptions,
     pub pulse: Pulse,
+    /// Bounds what all functions together write to the node's log.
+    pub guest_log: Arc<GuestLog>,
     linker: Linker<CallState>,
     slots: Arc<Semaphore>,
     /// Calls that wait for one.
@@ -138,7 +141,8 @@ impl Host {
         let slots = Arc::new(Semaphore::new(options.instances_max as usize));
         let next_thread = AtomicUsize::new(0);
         let waiting = AtomicUsize::new(0);
-        let shared = Shared { engine, options, pulse, linker, slots, waiting, pool, next_thread };
+        let guest_log = Arc::default();
+        let shared = Shared { engine, options, pulse, guest_log, linker, slots, waiting, pool, next_thread };
         Ok(Arc::new(Host { shared: Arc::new(shared), gate, cache, cache_hits: AtomicU64::new(0) }))
     }
 
@@ -215,6 +219,7 @@ impl Host {
             instances_in_use: instances_max.saturating_sub(self.instances_free() as u64),
             instances_waiting: self.shared.waiting.load(Ordering::Relaxed) as u64,
             cache_hits: self.cache_hits.load(Ordering::Relaxed),
+            log_lines_left_out: self.shared.guest_log.left_out(),
             ..self.gate.stats()
         }
     }
@@ -227,7 +232,12 @@ impl Host {
 
 async fn describe(linked: &Arc<Linked>) -> Result<ModuleInfo, Refusal> {
     let setup = Setup {
-        label: Arc::new(Label { module: "".into(), version: "".into(), function: "describe".into() }),
+        label: Arc::new(Label {
+            module: "".into(),
+            version: "".into(),
+            function: "describe".into(),
+            log: linked.shared.guest_log.clone(),
+        }),
         limits: Arc::new(DESCRIBE),
         work: Work::Describe,
         namespace: None,

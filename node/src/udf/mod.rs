@@ -17,6 +17,7 @@ pub mod compile;
 mod draft;
 mod engine;
 mod failure;
+mod guest_log;
 mod host;
 mod imports;
 pub mod limits;

@@ -10,6 +10,7 @@ use outcrop_wire::limits::MODULE_FUNCTIONS_MAX;
 use wasmtime::component::{Component, ComponentExportIndex, InstancePre};
 
 use super::bindings::outcrop::udf::types;
+use super::guest_log::GuestLog;
 use super::host::Shared;
 use super::limits::{LimitHit, LimitKind};
 use super::outcome::{Failed, Refusal};
@@ -92,7 +93,7 @@ pub struct ModuleInfo {
 }
 
 /// Under which name a function runs: for logs and errors.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Label {
     /// The module's name.
     pub module: Arc<str>,
@@ -100,6 +101,8 @@ pub struct Label {
     pub version: Arc<str>,
     /// The function.
     pub function: Arc<str>,
+    /// Where its lines go besides the caller.
+    pub(super) log: Arc<GuestLog>,
 }
 
 /// Places of the exported functions, looked up once.
@@ -169,7 +172,8 @@ impl Prepared {
     pub fn named(mut self, module: &str, version: &str) -> Self {
         let (module, version): (Arc<str>, Arc<str>) = (module.into(), version.into());
         let label = |function: &FunctionInfo| {
-            Arc::new(Label { module: module.clone(), version: version.clone(), function: function.name.clone() })
+            let (function, log) = (function.name.clone(), self.linked.shared.guest_log.clone());
+            Arc::new(Label { module: module.clone(), version: version.clone(), function, log })
         };
         self.labels = self.info.functions.iter().map(label).collect();
         self

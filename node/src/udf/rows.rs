@@ -27,8 +27,9 @@ pub struct RowsPart<M> {
 
 impl Prepared {
     /// Runs a row function over everything that the source gives, and sends the rows of each batch, also when there are
-    /// none (its mark says how far the scan is). It ends early when nobody takes rows any more. The limit of wall time
-    /// doesn't count the waits for rows to be taken.
+    /// none (its mark says how far the scan is). It ends at once when nobody takes rows any more, whatever the guest or
+    /// the source is at, and tells what it took until then. The limit of wall time doesn't count the waits for rows to
+    /// be taken.
     pub fn rows<S: BatchSource>(
         &self,
         call: Call,
@@ -50,7 +51,12 @@ impl Prepared {
 
 async fn all<S: BatchSource>(query: Query, source: S, out: mpsc::Sender<RowsPart<S::Mark>>) -> Result<Trace, Failed> {
     let mut running = query.instance().await?;
-    match each(&query, &mut running, source, out).await {
+    let ended = tokio::select! {
+        biased;
+        () = out.closed() => Ok(()),
+        ended = each(&query, &mut running, source, &out) => ended,
+    };
+    match ended {
         Ok(()) => Ok(running.end()),
         Err(failed) => Err(running.end_failed(failed)),
     }
@@ -60,7 +66,7 @@ async fn each<S: BatchSource>(
     query: &Query,
     running: &mut Running,
     mut source: S,
-    out: mpsc::Sender<RowsPart<S::Mark>>,
+    out: &mpsc::Sender<RowsPart<S::Mark>>,
 ) -> Result<(), Failed> {
     let mut feed = Feed::new();
     while let Some(mark) = feed.fill(&mut source, running).await? {

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use wasmtime::{ResourceLimiter, StoreContextMut, UpdateDeadline};
 
 use super::batch::Batch;
+use super::guest_log::Author;
 use super::limits::{LimitHit, LimitKind, Limits};
 use super::outcome::{LogLevel, LogLine, Trace, Usage};
 use super::prepared::Label;
@@ -210,13 +211,8 @@ impl CallState {
             return;
         }
         self.log_bytes = bytes;
-        let (module, version, function) = (&*self.label.module, &*self.label.version, &*self.label.function);
-        match level {
-            LogLevel::Debug => tracing::debug!(target: "udf", module, version, function, "{message}"),
-            LogLevel::Info => tracing::info!(target: "udf", module, version, function, "{message}"),
-            LogLevel::Warn => tracing::warn!(target: "udf", module, version, function, "{message}"),
-            LogLevel::Error => tracing::error!(target: "udf", module, version, function, "{message}"),
-        }
+        let Label { module, version, function, log } = &*self.label;
+        log.write(Instant::now(), level, Author { module, version, function }, &message);
         self.logs.push(LogLine { level, message });
     }
 

@@ -134,6 +134,38 @@ fn a_load_repeats_what_was_refused_until_every_record_is_there() {
     assert_eq!((tallies.measured.retries, tallies.measured.failures(), tallies.measured.done()), (30, 0, 50));
 }
 
+/// A load of 100 records into a node that takes `room` of them, and one more each `more_ns`; when it ended, and its counts.
+fn load_into(room: u32, more_ns: u64) -> (u64, Tallies) {
+    let source = Source::Load { next: 0, stride: 1, end: 100 };
+    let mut requests = RequestLoop::new(bounds(3_600), Pacer::Closed, source, 8, prng());
+    let (mut tallies, mut now_ns, mut taken) = (Tallies::default(), 0, 0);
+    loop {
+        match requests.poll_step(now_ns, &mut tallies) {
+            Step::Send(order) => {
+                let fits = taken < u64::from(room) + now_ns / more_ns;
+                taken += u64::from(fits);
+                let done = Outcome::Done { records: 1, bytes: 10 };
+                let outcome = if fits { done } else { Outcome::Refused(Code::StopWrites) };
+                requests.handle_outcome(order.token, outcome, now_ns, &mut tallies);
+            }
+            Step::WaitUntil(until_ns) => now_ns = until_ns.max(now_ns + 1),
+            Step::Finished => return (now_ns, tallies),
+        }
+    }
+}
+
+#[test]
+fn a_load_into_a_full_namespace_is_given_up_and_one_that_is_given_room_is_not() {
+    let (ended_ns, tallies) = load_into(40, u64::MAX);
+    let counts = &tallies.measured;
+    assert_eq!((counts.done(), counts.failures_of("stop_writes"), counts.unsent), (40, 8, 52), "all are accounted for");
+    assert!((10 * SECOND..11 * SECOND).contains(&ended_ns), "{ended_ns}");
+    // Defrag and expiry make room slowly; the load takes what comes.
+    let (ended_ns, tallies) = load_into(40, SECOND);
+    assert_eq!((tallies.measured.done(), tallies.measured.failures(), tallies.measured.unsent), (100, 0, 0));
+    assert!(ended_ns >= 60 * SECOND, "{ended_ns}");
+}
+
 #[test]
 fn what_no_repetition_can_mend_fails_a_load_at_once() {
     let source = Source::Load { next: 0, stride: 1, end: 3 };

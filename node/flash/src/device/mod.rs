@@ -9,6 +9,7 @@ pub mod pread;
 pub mod probe;
 pub mod uring;
 pub mod void;
+pub(crate) mod watch;
 
 use std::future::Future;
 use std::pin::Pin;

@@ -27,6 +27,7 @@ mod walk;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -257,6 +258,11 @@ impl Log {
     /// Figures.
     pub fn stats(&self) -> LogStats {
         self.shared.stats()
+    }
+
+    /// How long the device has left the oldest write or sync without an answer; none if none is under way.
+    pub fn oldest_operation(&self) -> Option<Duration> {
+        self.shared.watched.oldest()
     }
 
     /// Why nothing is accepted any more, if so.

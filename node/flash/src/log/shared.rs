@@ -9,6 +9,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::buffer::{BLOCK_BYTES, BufferPool, SegmentBuffer};
 use crate::device::Device;
+use crate::device::watch::Watched;
 use crate::location::{Lsn, SegmentId};
 use crate::log::append::Head;
 use crate::log::defrag::Owner;
@@ -51,6 +52,8 @@ pub(crate) struct SlotWrite {
 /// The state of one open log.
 pub(crate) struct Shared {
     pub device: Arc<dyn Device>,
+    /// The same device, for how long it has kept us waiting.
+    pub watched: Arc<Watched>,
     /// Nothing is written, everything stays in RAM.
     pub volatile: bool,
     pub options: LogOptions,
@@ -94,6 +97,7 @@ impl Shared {
         durable: Lsn,
     ) -> Self {
         let volatile = is_volatile(&*device);
+        let watched = Arc::new(Watched::new(device));
         let reserve_segments = options.reserve(superblock.geometry.segments);
         let published = if volatile { Lsn(u64::MAX) } else { durable };
         Shared {
@@ -122,7 +126,8 @@ impl Shared {
             counters: Counters::default(),
             owner: OnceLock::new(),
             poison: OnceLock::new(),
-            device,
+            device: watched.clone(),
+            watched,
             options,
         }
     }

@@ -136,6 +136,8 @@ pub struct LogStats {
     pub syncs: u64,
     /// How long they took.
     pub sync_latency: SyncLatency,
+    /// How long the oldest write or sync under way has had no answer; zero if none is under way.
+    pub oldest_operation: Duration,
     /// Everything before this is durable.
     pub durable_lsn: Lsn,
     /// Where the next entry goes.
@@ -244,6 +246,7 @@ impl Shared {
             unflushed_bytes: self.unwritten_bytes(),
             syncs: count(&counters.syncs),
             sync_latency: counters.sync_times.snapshot(),
+            oldest_operation: self.watched.oldest().unwrap_or_default(),
             durable_lsn: self.durable_lsn(),
             head_lsn: self.head_lsn(),
             device_reads: count(&counters.device_reads),

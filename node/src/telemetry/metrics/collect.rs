@@ -99,6 +99,9 @@ fn encode_irregular(namespaces: &[NamespaceStats], families: &mut Families<'_>) 
     });
     let help = "Bytes a second that defragmentation may read now; infinite when free segments are few";
     families.gauge("defrag_limit_bytes_per_second", None, help, limits)?;
+    let oldest = each().map(|(ns, name)| (vec![("namespace", name)], ns.log.oldest_operation_us as f64 / 1e6));
+    let help = "Age of the oldest write or sync that the device hasn't answered; 0 without any";
+    families.gauge("log_oldest_operation", Some(Unit::Seconds), help, oldest)?;
     encode_syncs(namespaces, families)?;
     families.counter("cache_segment_hits", None, "Reads served from segments in memory", hits)?;
     let segments = each().flat_map(|(ns, name)| {

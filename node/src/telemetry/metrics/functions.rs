@@ -22,10 +22,13 @@ const GAUGES: [Column; 4] = [
     ("module_compiling", "Modules that are being compiled or wait for it", |host| host.compiling),
 ];
 
-const COUNTERS: [Column; 3] = [
+const COUNTERS: [Column; 4] = [
     ("module_compilations", "Compilations of modules that have ended", |host| host.compilations),
     ("module_compilations_refused", "Compilations that ended with a refusal", |host| host.compilations_refused),
     ("module_cache_hits", "Modules taken from the cache of compiled ones", |host| host.cache_hits),
+    ("function_log_lines_left_out", "Log lines of functions that the node's log had no room for", |host| {
+        host.log_lines_left_out
+    }),
 ];
 
 const CALL_COUNTERS: [CallColumn; 3] = [
