@@ -258,11 +258,11 @@ mod tests {
             stored in proptest::option::of(bins()),
             steps in proptest::collection::vec((name(), proptest::option::weighted(0.7, "[a-z]{0,12}")), 1..60),
         ) {
-            let archive = stored.as_ref().map(|bins| archive_bins(bins).unwrap());
+            let archive = stored.as_ref().map(|bins| archive_bins(bins).expect("what is stored is valid"));
             let archive = archive.as_deref();
             let (mut model, mut draft) = (stored.clone().unwrap_or_default(), Draft::default());
             for (name, value) in steps {
-                draft.open(archive).unwrap();
+                draft.open(archive).expect("what is stored is valid");
                 match value {
                     Some(text) => {
                         let room = model.get(&name).is_some() || model.bins.len() < 20;
@@ -272,29 +272,29 @@ mod tests {
                         }
                     }
                     None => {
-                        draft.remove(archive, &name).unwrap();
+                        draft.remove(archive, &name).expect("what is stored is valid");
                         model.remove(&name);
                     }
                 }
-                let bin = draft.bin(archive, &name).unwrap().map(|bin| bin.to_value().unwrap().into_owned());
+                let bin = draft.bin(archive, &name).expect("what is stored is valid").map(|bin| bin.to_value().expect("what is stored is valid").into_owned());
                 prop_assert_eq!(bin.as_ref(), model.get(&name));
                 let names: Vec<&str> = model.bins.iter().map(|bin| bin.name.as_str()).collect();
-                prop_assert_eq!(draft.names(archive).unwrap(), names);
-                prop_assert_eq!(draft.archive(archive).unwrap(), Some(archive_bins(&model).unwrap()));
+                prop_assert_eq!(draft.names(archive).expect("what is stored is valid"), names);
+                prop_assert_eq!(draft.archive(archive).expect("what is stored is valid"), Some(archive_bins(&model).expect("what is stored is valid")));
             }
         }
     }
 
     #[test]
     fn what_a_guest_set_counts_until_it_is_set_anew_or_removed() {
-        let archive = archive_bins(&Bins::new().with("stored", "x".repeat(1_000))).unwrap();
+        let archive = archive_bins(&Bins::new().with("stored", "x".repeat(1_000))).expect("what is stored is valid");
         let (archive, mut draft) = (Some(archive.as_slice()), Draft::default());
-        assert!(draft.open(archive).unwrap());
-        assert!(draft.set(archive, "stored".to_owned(), "yy".into(), 8).unwrap());
-        assert!(draft.set(archive, "new".to_owned(), "zzz".into(), 8).unwrap());
+        assert!(draft.open(archive).expect("what is stored is valid"));
+        assert!(draft.set(archive, "stored".to_owned(), "yy".into(), 8).expect("what is stored is valid"));
+        assert!(draft.set(archive, "new".to_owned(), "zzz".into(), 8).expect("what is stored is valid"));
         assert_eq!((draft.bytes_of("stored"), draft.bytes_of("other"), draft.bytes()), (8, 0, 14));
-        assert!(!draft.open(archive).unwrap(), "it is open");
-        draft.remove(archive, "new").unwrap();
+        assert!(!draft.open(archive).expect("what is stored is valid"), "it is open");
+        draft.remove(archive, "new").expect("what is stored is valid");
         assert_eq!(draft.bytes(), 8);
     }
 }
