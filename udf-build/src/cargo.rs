@@ -1,7 +1,6 @@
 //! Cargo: which package is meant, where it puts things, and its build.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -47,17 +46,16 @@ struct Target {
 }
 
 /// Finds the package that is meant: the named one, the one of the directory, or the only one that is a `cdylib`.
-pub fn find_project(directory: &Path, package: Option<&str>) -> Result<Project, BuildError> {
-    let directory = directory.canonicalize().map_err(|error| BuildError::file(directory, error))?;
-    let mut command = Command::new("cargo");
-    command.args(["metadata", "--no-deps", "--format-version", "1"]).current_dir(&directory);
+pub fn find_project(directory: &Path, package: Option<&str>, toolchain: &Toolchain) -> Result<Project, BuildError> {
+    let mut command = toolchain.cargo();
+    command.args(["metadata", "--no-deps", "--format-version", "1"]).current_dir(directory);
     let ended = run(&mut command, METADATA_BOUND)?;
     if !ended.success {
         return Err(BuildError::Project(format!("{} is no Rust crate", directory.display())));
     }
     let metadata: Metadata = serde_json::from_str(&ended.output)
         .map_err(|error| BuildError::Project(format!("cargo's metadata can't be read: {error}")))?;
-    let found = choose(&metadata.packages, &directory, package)?;
+    let found = choose(&metadata.packages, directory, package)?;
     if !found.is_cdylib() {
         let message = format!("the package {} is no `cdylib`: its Cargo.toml needs", found.name);
         return Err(BuildError::Project(format!("{message} [lib] crate-type = [\"cdylib\", \"rlib\"]")));
@@ -65,7 +63,7 @@ pub fn find_project(directory: &Path, package: Option<&str>) -> Result<Project, 
     Ok(Project {
         package: found.name.clone(),
         version: found.version.clone(),
-        directory: found.manifest_path.parent().unwrap_or(&directory).to_owned(),
+        directory: found.manifest_path.parent().unwrap_or(directory).to_owned(),
         target_directory: metadata.target_directory,
     })
 }

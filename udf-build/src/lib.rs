@@ -77,9 +77,11 @@ pub struct Built {
 
 /// Builds a crate and writes its component beside cargo's output; `progress` is told each step.
 pub fn build(options: &Options, progress: &mut dyn FnMut(&str)) -> Result<Built, BuildError> {
-    let project = cargo::find_project(&options.project, options.package.as_deref())?;
+    let directory = options.project.canonicalize().map_err(|error| BuildError::file(&options.project, error))?;
     let install = if options.offline { Install::Nothing } else { options.install };
-    let toolchain = toolchain::find(&project.directory, install, progress)?;
+    // Before anything else: where there is no cargo at all, the compiler that is installed brings one.
+    let toolchain = toolchain::find(&directory, install, progress)?;
+    let project = cargo::find_project(&directory, options.package.as_deref(), &toolchain)?;
     progress(&format!("building {} {} for {}", project.package, project.version, toolchain::TARGET));
     let target_dir = options.target_dir.clone().unwrap_or_else(|| project.target_directory.join("udf"));
     let core_path = cargo::build(&project, &toolchain, &target_dir, options)?;

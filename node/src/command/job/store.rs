@@ -13,6 +13,8 @@ use super::record::JobRecord;
 
 const FORMAT: u32 = 1;
 const EXTENSION: &str = "job";
+/// Names the highest number of a job that was removed: it is never given out again.
+const REMOVED: &str = "removed";
 /// A file that is larger is no job's: arguments, and 16 failures.
 const FILE_BYTES_MAX: u64 = 4 << 20;
 
@@ -59,7 +61,7 @@ pub struct JobStore {
 pub struct Found {
     /// Intact jobs.
     pub jobs: Vec<JobRecord>,
-    /// The highest number of any file, damaged ones included.
+    /// The highest number of any file, damaged and removed ones included.
     pub highest: u64,
 }
 
@@ -103,6 +105,9 @@ impl JobStore {
         let path = path_of(dir, id);
         let (of, dir) = (failed(&path), dir.clone());
         let removed = tokio::task::spawn_blocking(move || {
+            if path.exists() && id > highest_removed(&dir) {
+                write(&dir.join(REMOVED), id.to_string().as_bytes())?;
+            }
             match std::fs::remove_file(&path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}
@@ -137,8 +142,14 @@ fn decode(id: u64, bytes: &[u8]) -> Result<JobRecord, Damage> {
     if job.id == id { Ok(job) } else { Err(Damage::Name(job.id)) }
 }
 
+/// The highest number of a job that was removed; 0 if none was. A file that can't be read says as much: the worst that
+/// follows is a number that comes again.
+fn highest_removed(dir: &Path) -> u64 {
+    std::fs::read_to_string(dir.join(REMOVED)).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0)
+}
+
 fn read_all(dir: &Path) -> io::Result<Found> {
-    let mut found = Found::default();
+    let mut found = Found { highest: highest_removed(dir), ..Found::default() };
     for entry in std::fs::read_dir(dir)? {
         let path = entry?.path();
         if path.extension().and_then(|extension| extension.to_str()) != Some(EXTENSION) {
@@ -206,6 +217,8 @@ mod tests {
         assert_eq!((found.jobs, found.highest), (vec![job], 7));
         store.remove(7).await.expect("removed");
         store.remove(7).await.expect("removed already");
+        assert_eq!(kept(dir.path()).await, (vec![], 7), "its number isn't given out again");
+        std::fs::write(dir.path().join("jobs/removed"), "7 or so").expect("written");
         assert_eq!(kept(dir.path()).await, (vec![], 0));
     }
 
