@@ -80,7 +80,8 @@ impl BuildError {
             BuildError::File { .. } => "Check the file, its directory and its disk.",
             BuildError::Project(_) => "Run it in a project made by `outcrop udf new NAME`, or name its directory.",
             BuildError::NoTarget { .. } => {
-                "Run `rustup target add wasm32-unknown-unknown`, or install rustc-web, cargo-web and rust-web-src (Debian)."
+                "Run `rustup target add wasm32-unknown-unknown`, or install rustc-web, cargo-web, rust-web-src and \
+                 rust-web-llvm (Debian; `--install-packages` does it)."
             }
             BuildError::Compile { .. } => "Mend what the compiler says above.",
             BuildError::Imports { names } if names.iter().any(|name| name.starts_with("__wbindgen")) => {

@@ -17,7 +17,9 @@ const APT_BOUND: Duration = Duration::from_secs(600);
 /// Debian's compiler that comes with the library's source.
 const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
 const DEBIAN_CARGO: &str = "/usr/bin/cargo";
-const DEBIAN_PACKAGES: [&str; 3] = ["rustc-web", "cargo-web", "rust-web-src"];
+const DEBIAN_LINKER: &str = "/usr/bin/rust-lld";
+/// The last one names the linker, which a machine with rustup has already.
+const DEBIAN_PACKAGES: [&str; 4] = ["rustc-web", "cargo-web", "rust-web-src", "rust-web-llvm"];
 
 /// What may be installed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,7 +97,7 @@ pub fn find(directory: &Path, install: Install, progress: &mut dyn FnMut(&str)) 
             return Ok(found);
         }
     }
-    tried.push(format!("Debian's {} with its library's source isn't installed", DEBIAN_PACKAGES[0]));
+    tried.push(format!("Debian's {} with its library's source and a linker isn't installed", DEBIAN_PACKAGES[0]));
     Err(BuildError::NoTarget { tried })
 }
 
@@ -129,18 +131,36 @@ fn add_target(directory: &Path, progress: &mut dyn FnMut(&str)) -> String {
 }
 
 fn add_packages(progress: &mut dyn FnMut(&str)) -> String {
-    progress(&format!("installing {}", DEBIAN_PACKAGES.join(", ")));
-    let mut install = Command::new("apt-get");
-    install.args(["install", "-y", "--no-install-recommends"]).args(DEBIAN_PACKAGES);
-    install.env("DEBIAN_FRONTEND", "noninteractive");
-    for command in [Command::new("apt-get").arg("update"), &mut install] {
-        match run(command, APT_BOUND) {
-            Ok(ended) if ended.success => {}
-            Ok(_) => return "apt-get refused".to_owned(),
-            Err(error) => return error.to_string(),
+    let installed = apt_get(&["update"], progress).and_then(|()| {
+        let install = ["install", "-y", "--no-install-recommends"];
+        apt_get(&[&install[..], &DEBIAN_PACKAGES].concat(), progress)?;
+        match debian_linker_package() {
+            Some(linker) => apt_get(&[&install[..], &[&linker]].concat(), progress),
+            None => Ok(()),
         }
+    });
+    installed.map_or_else(|error| error, |()| "apt-get installed Debian's compiler".to_owned())
+}
+
+/// The package of the linker that Debian's compiler has the name of, as a link that leads nowhere until it is installed:
+/// `lld-22` of that release of LLVM.
+fn debian_linker_package() -> Option<String> {
+    let target = std::fs::read_link(DEBIAN_LINKER).ok()?;
+    let package = target.file_name()?.to_str()?;
+    let release = package.strip_prefix("lld-")?;
+    let plain = !release.is_empty() && release.bytes().all(|byte| byte.is_ascii_digit());
+    (plain && !Path::new(DEBIAN_LINKER).is_file()).then(|| package.to_owned())
+}
+
+fn apt_get(arguments: &[&str], progress: &mut dyn FnMut(&str)) -> Result<(), String> {
+    progress(&format!("apt-get {}", arguments.join(" ")));
+    let mut command = Command::new("apt-get");
+    command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive");
+    match run(&mut command, APT_BOUND) {
+        Ok(ended) if ended.success => Ok(()),
+        Ok(_) => Err(format!("apt-get {} failed", arguments[0])),
+        Err(error) => Err(error.to_string()),
     }
-    "apt-get installed Debian's compiler".to_owned()
 }
 
 /// Debian's compiler, if it has the source of its own library, with a linker: its own or rustup's.
@@ -157,6 +177,11 @@ fn find_debian(directory: &Path) -> Option<Toolchain> {
 }
 
 fn find_linker(sysroot: &Path) -> Option<PathBuf> {
+    // Debian's is a program like others, rustup's lies with the libraries.
+    let debian = sysroot.join("bin/rust-lld");
+    if debian.is_file() {
+        return Some(debian);
+    }
     let hosts = std::fs::read_dir(sysroot.join("lib/rustlib")).ok()?;
     hosts.filter_map(Result::ok).map(|host| host.path().join("bin/rust-lld")).find(|path| path.is_file())
 }
