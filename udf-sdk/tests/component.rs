@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use outcrop_udf_build::{Options, build};
+use wasmparser::{Parser, Payload};
 
 /// A module of a few functions; what the SDK, archives and formatting take is most of it.
 const BYTES_MAX: usize = 400_000;
@@ -22,4 +23,17 @@ fn a_guest_becomes_a_component_of_the_world() {
     assert!(has("discount"), "names of functions are there for backtraces");
     assert!(!has(".debug_info"), "debug information isn't");
     assert!(has("Takes `percent` off the price"), "doc comments are what `describe` says");
+    assert!(
+        first_memory_bytes(&built.component) >= (1 << 20) + (256 << 10),
+        "a stack and a heap are there at the start"
+    );
+}
+
+/// Bytes of memory that an instance begins with: with no heap among them, each call would ask for more.
+fn first_memory_bytes(component: &[u8]) -> u64 {
+    let memories = Parser::new(0).parse_all(component).filter_map(|payload| match payload.expect("a component") {
+        Payload::MemorySection(section) => Some(section.into_iter().map(|memory| memory.expect("a memory").initial)),
+        _ => None,
+    });
+    memories.flatten().sum::<u64>() * (64 << 10)
 }

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
 
 use outcrop_wire::Code;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
@@ -17,7 +18,9 @@ use crate::udf::outcome::Refusal;
 const ARTIFACT_BYTES_MAX: u64 = 512 << 20;
 /// Bytes kept of what a child says on standard error.
 const COMPLAINT_BYTES_MAX: u64 = 4 << 10;
-/// The part of the time for which a compilation takes only what others leave of the processors.
+/// How long, and for which part of its time at most, a compilation takes only what others leave of the processors. A
+/// module of 1 MiB takes some 2 s of one.
+const QUIET_MAX: Duration = Duration::from_secs(15);
 const QUIET_PART: u32 = 4;
 /// What Rust's allocator says when it is refused memory.
 const OUT_OF_MEMORY: &str = "memory allocation of";
@@ -30,7 +33,7 @@ pub async fn compile(
     options: &CompileOptions,
     stack_bytes: u32,
 ) -> Result<Vec<u8>, Refusal> {
-    let quietly = options.wall / QUIET_PART;
+    let quietly = QUIET_MAX.min(options.wall / QUIET_PART);
     // In the background first, so that no request waits for it. On a node whose processors are never idle that may take
     // for ever: then with a share of its own.
     for (in_background, wall) in [(true, quietly), (false, options.wall - quietly)] {
