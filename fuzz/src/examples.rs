@@ -11,6 +11,7 @@ use outcrop_wire::request::{
 use outcrop_wire::{
     BinSelection, Bins, Code, Cursor, FunctionPath, Hello, Key, KeyRef, MapKey, NamespaceId, NamespaceInfo, Operation,
     PutMode, ReplyHeader, RequestBody, RequestHeader, StoredHeader, TraceContext, Ttl, Value, Verb, Welcome,
+    WorkerPlace,
 };
 
 fn nested() -> Bins {
@@ -155,7 +156,8 @@ pub fn replies() -> &'static [Vec<u8>] {
         let (mut hello, mut welcome) = (Vec::new(), Vec::new());
         Hello::new("example").encode(&mut hello);
         let namespaces = vec![NamespaceInfo { id: NamespaceId(0), name: "shop".into(), record_bytes_max: 1 << 20 }];
-        Welcome { version: 1, node_id: 9, lanes_max: 4, namespaces }.encode(&mut welcome);
+        let worker = Some(WorkerPlace { number: 1, count: 2 });
+        Welcome { version: 1, node_id: 9, lanes_max: 4, namespaces, worker }.encode(&mut welcome);
         vec![get, error, called, failure, reply(Verb::Batch, &batch), reply(Verb::Scan, &scan), hello, welcome]
     })
 }

@@ -17,7 +17,7 @@ use crate::identity::{self, DataDirLock};
 use crate::options::{LimitOptions, NamespaceOptions};
 use crate::platform::{Equipment, Platform, PlatformError};
 use crate::server::admin::{Admin, Readiness, ReadinessCell};
-use crate::server::listen::{self, Shared};
+use crate::server::listen::{self, Shared, WorkerShare};
 use crate::server::tls;
 use crate::server::transport::{self, EndpointSeed, WindowBudget};
 use crate::server::worker::{Worker, WorkerError, worker_count};
@@ -171,11 +171,12 @@ impl Node {
         for (worker, socket) in workers.iter().zip(sockets) {
             let tracer = Arc::new(tracing.worker(worker.number()));
             let metrics = metrics.worker(worker.number());
+            let share = WorkerShare::new(metrics, tracer, worker.number(), count);
             let (shared, server_config) = (shared.clone(), server_config.clone());
             let endpoint_config = transport::endpoint_config(&seed, &*world.entropy);
             let listening = worker.handle().spawn(async move {
                 let endpoint = transport::endpoint(endpoint_config, server_config, socket);
-                endpoint.map(|endpoint| tokio::spawn(listen::serve(shared, endpoint, metrics, tracer)))
+                endpoint.map(|endpoint| tokio::spawn(listen::serve(shared, endpoint, share)))
             });
             let listening = listening.await.map_err(|_| StartError::Ended)?;
             listeners.push(listening.map_err(|error| StartError::Listen(format!("{data_addr}: {error}")))?);

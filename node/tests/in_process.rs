@@ -27,7 +27,7 @@ use outcrop_wire::limits::FRAME_BYTES_MAX;
 use outcrop_wire::reply::ScanPart;
 use outcrop_wire::request::{ScanRequest, encode_request};
 use outcrop_wire::{
-    BinSelection, Bins, Code, Hello, KeyRef, NamespaceId, PutMode, Reply, RequestBody, RequestHeader, Ttl,
+    BinSelection, Bins, Code, Hello, KeyRef, NamespaceId, PutMode, Reply, RequestBody, RequestHeader, Ttl, WorkerPlace,
 };
 use support::request::{got, key, payload};
 use support::{Answer, Rig, Settings};
@@ -66,6 +66,7 @@ impl Caller {
             limits: Arc::new(limits),
             clock: rig.clock.clone(),
             poll_place: PollPlace::default(),
+            worker: WorkerPlace { number: 0, count: 1 },
             peer: ([192, 0, 2, 1], 7_420).into(),
         };
         let serving = tokio::spawn(connection::serve(Arc::new(session), theirs, 42));

@@ -90,10 +90,29 @@ pub struct Welcome {
     pub lanes_max: u16,
     /// The namespaces.
     pub namespaces: Vec<NamespaceInfo>,
+    /// Who serves this connection; `None`: an older node, which doesn't say.
+    pub worker: Option<WorkerPlace>,
+}
+
+/// Which of the node's workers serves a connection. The kernel picks it by the client's address and port, so of a few
+/// connections all may fall to one worker; a client that cares connects anew from another port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WorkerPlace {
+    /// Its number, from 0.
+    pub number: u16,
+    /// How many there are.
+    pub count: u16,
+}
+
+impl WorkerPlace {
+    fn decode(reader: &mut Reader<'_>) -> Result<Self, ReadError> {
+        Ok(WorkerPlace { number: reader.u16("worker")?, count: reader.u16("workers")? })
+    }
 }
 
 impl Welcome {
-    /// Appends `u8 version, u64 node, u16 lanes, u16 count, {u16 id, u32 record bytes, u8 length, name}*`.
+    /// Appends `u8 version, u64 node, u16 lanes, u16 count, {u16 id, u32 record bytes, u8 length, name}*`, and, unless it
+    /// isn't told, `u16 worker, u16 workers`.
     pub fn encode(&self, out: &mut Vec<u8>) {
         out.push(self.version);
         out.extend_from_slice(&self.node_id.to_le_bytes());
@@ -104,6 +123,10 @@ impl Welcome {
             out.extend_from_slice(&namespace.record_bytes_max.to_le_bytes());
             out.push(namespace.name.len() as u8);
             out.extend_from_slice(namespace.name.as_bytes());
+        }
+        if let Some(worker) = self.worker {
+            out.extend_from_slice(&worker.number.to_le_bytes());
+            out.extend_from_slice(&worker.count.to_le_bytes());
         }
     }
 
@@ -124,6 +147,37 @@ impl Welcome {
                 namespaces.push(NamespaceInfo { id, name, record_bytes_max });
             }
         }
-        Ok(Welcome { version, node_id, lanes_max, namespaces })
+        // What follows more namespaces than there may be isn't at its place.
+        let told = usize::from(count) <= NAMESPACES_MAX && !reader.is_empty();
+        let worker = told.then(|| WorkerPlace::decode(&mut reader)).transpose()?;
+        Ok(Welcome { version, node_id, lanes_max, namespaces, worker })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn welcome(worker: Option<WorkerPlace>) -> Welcome {
+        let namespaces = vec![NamespaceInfo { id: NamespaceId(0), name: "shop".to_owned(), record_bytes_max: 1 << 20 }];
+        Welcome { version: FORMAT_VERSION, node_id: 9, lanes_max: 4, namespaces, worker }
+    }
+
+    #[test]
+    fn a_welcome_that_tells_no_worker_is_one_of_an_older_node() {
+        let (mut older, mut newer) = (Vec::new(), Vec::new());
+        welcome(None).encode(&mut older);
+        assert_eq!(Welcome::decode(&older), Ok(welcome(None)));
+        let told = welcome(Some(WorkerPlace { number: 1, count: 2 }));
+        told.encode(&mut newer);
+        assert_eq!(Welcome::decode(&newer), Ok(told));
+        assert_eq!(newer[..older.len()], older, "a client that doesn't know of workers reads what it knows");
+    }
+
+    #[test]
+    fn half_a_worker_is_malformed() {
+        let mut bytes = Vec::new();
+        welcome(Some(WorkerPlace { number: 1, count: 2 })).encode(&mut bytes);
+        assert!(Welcome::decode(&bytes[..bytes.len() - 1]).is_err());
     }
 }

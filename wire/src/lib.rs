@@ -34,7 +34,7 @@ pub use code::{Code, Retry};
 pub use cursor::Cursor;
 pub use digest::{Digest, PartitionId};
 pub use function::{FunctionPath, NameError};
-pub use hello::{Hello, NamespaceId, NamespaceInfo, Welcome};
+pub use hello::{Hello, NamespaceId, NamespaceInfo, Welcome, WorkerPlace};
 pub use key::{Key, KeyError, KeyRef, UserKey, UserKeyRef};
 pub use operation::{MapKey, Operation};
 pub use peek::{PeekBins, PeekKey, PeekList, PeekMap, PeekValue};

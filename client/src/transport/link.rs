@@ -19,6 +19,7 @@ use tokio::sync::watch;
 
 use super::lane::Lane;
 use super::single::read_frame;
+use super::spread::Seat;
 use super::sweep::{self, SweepAlarm};
 use super::{ConnectFailure, config};
 
@@ -54,6 +55,7 @@ pub(crate) struct Link {
     pub(crate) alarm: Arc<SweepAlarm>,
     phase: watch::Sender<Phase>,
     closer: Closer,
+    _seat: Option<Seat>,
 }
 
 /// A connection after its hello, before anything runs on it.
@@ -62,6 +64,8 @@ pub(crate) struct Session {
     pub(crate) welcome: Welcome,
     /// The hello's stream; its end is the end of the session.
     pub(crate) hello: (SendStream, RecvStream),
+    /// Its place among the client's connections; none until the client keeps it.
+    pub(crate) seat: Option<Seat>,
 }
 
 /// Connects to one socket address and says hello.
@@ -79,7 +83,7 @@ pub(crate) async fn open_session(
             endpoint.connect_with(tls.clone(), remote, host).map_err(|error| failure(error.to_string(), None))?;
         let connection = connecting.await.map_err(|error| failure(explain(&error), code_of(&error)))?;
         match say_hello(&connection, agent).await {
-            Ok((welcome, hello)) => Ok(Session { connection, welcome, hello }),
+            Ok((welcome, hello)) => Ok(Session { connection, welcome, hello, seat: None }),
             Err(message) => {
                 let reason = connection.close_reason();
                 connection.close(0_u32.into(), b"hello failed");
@@ -114,7 +118,7 @@ async fn say_hello(connection: &Connection, agent: &str) -> Result<(Welcome, (Se
 impl Link {
     /// Opens the lanes of a new connection and starts their tasks.
     pub(crate) async fn open(session: Session, lanes: usize) -> Result<Arc<Link>, ConnectFailure> {
-        let Session { connection, welcome, hello } = session;
+        let Session { connection, welcome, hello, seat } = session;
         let count = lanes.min(welcome.lanes_max.into()).max(1);
         let mut streams = Vec::with_capacity(count);
         for _ in 0..count {
@@ -127,7 +131,8 @@ impl Link {
         let lanes: Vec<_> = (0..count).map(|number| Arc::new(Lane::new(number as u16))).collect();
         let alarm = Arc::new(SweepAlarm::default());
         let closer = Closer::new(connection.clone());
-        let link = Arc::new(Link { closer, connection, welcome, lanes, alarm, phase: watch::Sender::new(Phase::Live) });
+        let phase = watch::Sender::new(Phase::Live);
+        let link = Arc::new(Link { closer, connection, welcome, lanes, alarm, phase, _seat: seat });
         link.start(streams, hello);
         Ok(link)
     }

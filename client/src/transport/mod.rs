@@ -10,6 +10,7 @@ pub(crate) mod lane;
 pub(crate) mod link;
 pub(crate) mod pool;
 pub(crate) mod single;
+pub(crate) mod spread;
 pub(crate) mod sweep;
 
 use std::time::Duration;

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use super::ConnectFailure;
 use super::backoff::{Backoff, random_start};
 use super::link::{Link, Phase, Session, open_session};
+use super::spread::{Spread, TRIES_MAX};
 use crate::url::Address;
 
 /// Requests in a row that take the same lane: they go out in one write and their replies come back in one.
@@ -47,6 +48,10 @@ pub(crate) struct Pool {
     changed: Notify,
     last_failure: Mutex<Option<ConnectFailure>>,
     closing: watch::Sender<bool>,
+    /// The links, by the worker that serves them.
+    spread: Arc<Spread>,
+    /// The same of connections that aren't the pool's own.
+    sessions: Arc<Spread>,
 }
 
 impl Pool {
@@ -61,6 +66,8 @@ impl Pool {
             changed: Notify::new(),
             last_failure: Mutex::new(None),
             closing: watch::Sender::new(false),
+            spread: Arc::default(),
+            sessions: Arc::default(),
         });
         // The first finds an address that answers; the others then go to the same one.
         let mut first = vec![Some(pool.connect().await?)];
@@ -113,11 +120,33 @@ impl Pool {
     }
 
     async fn connect(&self) -> Result<Arc<Link>, ConnectFailure> {
-        Link::open(self.open_session().await?, self.settings.lanes).await
+        Link::open(self.open_spread(&self.spread).await?, self.settings.lanes).await
+    }
+
+    /// A new connection for a caller who drives it.
+    pub(crate) async fn open_session(&self) -> Result<Session, ConnectFailure> {
+        self.open_spread(&self.sessions).await
+    }
+
+    /// A new connection, to a worker that has none of `spread` while there is one; see [`super::spread`].
+    async fn open_spread(&self, spread: &Arc<Spread>) -> Result<Session, ConnectFailure> {
+        let mut opened = self.open().await?;
+        for _ in 1..TRIES_MAX {
+            opened.seat = spread.take(&opened.welcome);
+            if opened.seat.is_some() {
+                return Ok(opened);
+            }
+            // Kept until there is another: a node that takes no more connections still serves this one.
+            let Ok(other) = self.open().await else { break };
+            opened.connection.close(0_u32.into(), b"connected to another worker");
+            opened = other;
+        }
+        opened.seat = Some(spread.take_anyway(&opened.welcome));
+        Ok(opened)
     }
 
     /// A new connection: tries every address, the one in use first, each with everything that its name resolves to.
-    pub(crate) async fn open_session(&self) -> Result<Session, ConnectFailure> {
+    async fn open(&self) -> Result<Session, ConnectFailure> {
         let PoolSettings { addresses, tls, agent, .. } = &self.settings;
         let begin = self.address.load(Ordering::Relaxed);
         let mut last = ConnectFailure { address: String::new(), message: "no address".to_owned(), code: None };

@@ -70,7 +70,7 @@ impl Warmth {
         self.digests.push(Some(digest));
         if warm {
             self.keys.push(digest);
-            self.reads.push(matches!(verb, Verb::Get | Verb::Operate));
+            self.reads.push(matches!(verb, Verb::Get | Verb::Operate | Verb::Call));
         }
     }
 

@@ -186,6 +186,7 @@ impl<C: Connection> Stream<C> {
             node_id: self.node_id,
             lanes_max: self.session.limits.lanes_max,
             namespaces: namespaces.collect(),
+            worker: Some(self.session.worker),
         }
     }
 }

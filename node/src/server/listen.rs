@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use outcrop_wire::WorkerPlace;
 use tokio::sync::watch;
 
 use super::busy_poll::PollPlace;
@@ -58,9 +59,8 @@ impl Drop for Counted {
 }
 
 /// Takes connections in until the node closes.
-pub async fn serve(shared: Arc<Shared>, endpoint: quinn::Endpoint, metrics: WorkerMetrics, tracer: Arc<WorkerTracer>) {
+pub async fn serve(shared: Arc<Shared>, endpoint: quinn::Endpoint, share: WorkerShare) {
     let mut closing = shared.closing.clone();
-    let share = WorkerShare { metrics, tracer, poll_place: PollPlace::default() };
     loop {
         let incoming = tokio::select! {
             incoming = endpoint.accept() => incoming,
@@ -75,10 +75,20 @@ pub async fn serve(shared: Arc<Shared>, endpoint: quinn::Endpoint, metrics: Work
 
 /// What a worker gives each of its connections.
 #[derive(Clone)]
-struct WorkerShare {
+pub struct WorkerShare {
     metrics: WorkerMetrics,
     tracer: Arc<WorkerTracer>,
+    place: WorkerPlace,
     poll_place: PollPlace,
+}
+
+impl WorkerShare {
+    /// Of worker `number` among `count`.
+    pub fn new(metrics: WorkerMetrics, tracer: Arc<WorkerTracer>, number: usize, count: usize) -> Self {
+        let told = |number: usize| u16::try_from(number).unwrap_or(u16::MAX);
+        let place = WorkerPlace { number: told(number), count: told(count) };
+        WorkerShare { metrics, tracer, place, poll_place: PollPlace::default() }
+    }
 }
 
 /// Refuses, asks for proof of address, or takes a connection in.
@@ -126,7 +136,7 @@ async fn shake_hands(incoming: quinn::Incoming) -> Result<quinn::Connection, Str
 }
 
 async fn serve_connection(shared: Arc<Shared>, connection: quinn::Connection, peer: SocketAddr, share: WorkerShare) {
-    let WorkerShare { metrics, tracer, poll_place } = share;
+    let WorkerShare { metrics, tracer, place, poll_place } = share;
     let _connected = Counted::new(&shared, |shared| &shared.connections);
     let _gauge = metrics.hold(Gauge::Connections, 1);
     metrics.count(Counter::ConnectionsAccepted);
@@ -139,6 +149,7 @@ async fn serve_connection(shared: Arc<Shared>, connection: quinn::Connection, pe
         limits: shared.limits.clone(),
         clock: shared.clock.clone(),
         poll_place,
+        worker: place,
         peer,
     };
     connection::serve(Arc::new(session), connection.clone(), shared.node_id).await;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use outcrop_wire::reply::Reply;
 use outcrop_wire::request::{carries_trace, decode_request, peek_header, peek_key};
-use outcrop_wire::{Code, RequestBody, Verb};
+use outcrop_wire::{Code, RequestBody, Verb, WorkerPlace};
 use tokio::time::Instant;
 
 use super::busy_poll::PollPlace;
@@ -31,6 +31,8 @@ pub struct Session {
     pub clock: Arc<dyn Clock>,
     /// This worker's place to look for frames from.
     pub poll_place: PollPlace,
+    /// Which worker it is, as the client is told.
+    pub worker: WorkerPlace,
     /// Who is at the other end, for logs.
     pub peer: std::net::SocketAddr,
 }
