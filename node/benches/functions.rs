@@ -107,7 +107,7 @@ fn aggregates(criterion: &mut Criterion, runtime: &Runtime, bench: &Bench, shop:
     let mut batch = Vec::new();
     for number in 0..IN_BATCH {
         bench.put(&key(&format!("{number}")), &bins(number as i64));
-        push(&mut batch, bench.subject(&key(&format!("{number}"))).stored.expect("it was written").as_ref());
+        push(&mut batch, bench.subject(&key(&format!("{number}"))).stored().expect("it was written"));
     }
     let source = Same { batch: Arc::new(batch), left: BATCHES };
     let function = shop.function("Revenue").or_else(|| shop.function("revenue")).expect("it is there").0;

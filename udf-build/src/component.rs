@@ -5,14 +5,13 @@ use wit_component::{ComponentEncoder, targets};
 use wit_parser::Resolve;
 
 use crate::WIT;
+use crate::core_module::strip_post_returns;
 use crate::error::BuildError;
 
 /// The one package that a module may import from.
 const OFFERED: &str = "outcrop:udf/";
 /// The interface that a module exports.
 const EXPORTED: &str = "outcrop:udf/functions@1.";
-const HEADER_BYTES: usize = 8;
-const CUSTOM_SECTION: u8 = 0;
 
 /// What a component that fits the world has.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +25,7 @@ pub struct Checked {
 /// Makes a component of a core module that carries its world in a custom section, as `wit-bindgen` puts it there.
 pub fn encode(core: &[u8]) -> Result<Vec<u8>, BuildError> {
     check_core(core)?;
+    let core = &strip_post_returns(core)?;
     let encoded = ComponentEncoder::default()
         .module(core)
         .and_then(|encoder| encoder.validate(true).merge_imports_based_on_semver(true).encode());
@@ -111,30 +111,6 @@ fn names(component: &[u8]) -> Result<Checked, BuildError> {
         }
     }
     Ok(checked)
-}
-
-/// Drops the debug information of a core module; names of functions stay, for backtraces.
-pub fn strip_debug(core: &[u8]) -> Result<Vec<u8>, BuildError> {
-    let cut_off = || BuildError::NotComponent("a section is cut off".to_owned());
-    let (header, mut rest) = core.split_at_checked(HEADER_BYTES).ok_or_else(cut_off)?;
-    let mut kept = header.to_vec();
-    while let Some((&id, after_id)) = rest.split_first() {
-        let mut reader = wasmparser::BinaryReader::new(after_id, 0);
-        let bytes = reader.read_var_u32().map_err(not_wasm)? as usize;
-        let content_at = 1 + reader.current_position();
-        let section = rest.get(..content_at + bytes).ok_or_else(cut_off)?;
-        if !(id == CUSTOM_SECTION && is_debug(&section[content_at..])) {
-            kept.extend_from_slice(section);
-        }
-        rest = &rest[section.len()..];
-    }
-    Ok(kept)
-}
-
-/// Whether a custom section's name is one of DWARF.
-fn is_debug(content: &[u8]) -> bool {
-    let mut reader = wasmparser::BinaryReader::new(content, 0);
-    reader.read_string().is_ok_and(|name| name.starts_with(".debug") || name.starts_with("reloc..debug"))
 }
 
 /// An error of the encoder with its causes, in one line.

@@ -16,6 +16,7 @@
 
 pub mod cargo;
 pub mod component;
+pub mod core_module;
 mod error;
 pub mod process;
 pub mod toolchain;
@@ -86,7 +87,7 @@ pub fn build(options: &Options, progress: &mut dyn FnMut(&str)) -> Result<Built,
     let target_dir = options.target_dir.clone().unwrap_or_else(|| project.target_directory.join("udf"));
     let core_path = cargo::build(&project, &toolchain, &target_dir, options)?;
     let core = read(&core_path)?;
-    let core = if options.debug { core } else { component::strip_debug(&core)? };
+    let core = if options.debug { core } else { core_module::strip_debug(&core)? };
     let component = encode(&core)?;
     let checked = check(&component)?;
     let path = target_dir.join(format!("{}.wasm", project.package));
@@ -102,7 +103,7 @@ pub fn adopt(file: &Path, debug: bool) -> Result<Built, BuildError> {
     let bytes = read(file)?;
     let component = match wasmparser::Parser::is_core_wasm(&bytes) {
         true if debug => encode(&bytes)?,
-        true => encode(&component::strip_debug(&bytes)?)?,
+        true => encode(&core_module::strip_debug(&bytes)?)?,
         false => bytes,
     };
     let checked = check(&component)?;

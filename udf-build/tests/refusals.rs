@@ -1,6 +1,6 @@
 //! What is no module is refused by name, before anybody uploads it.
 
-use outcrop_udf_build::component::strip_debug;
+use outcrop_udf_build::core_module::strip_debug;
 use outcrop_udf_build::{BuildError, adopt, check, encode};
 
 fn wat(text: &str) -> Vec<u8> {

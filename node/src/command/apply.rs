@@ -92,8 +92,7 @@ impl Application<'_> {
                 return Ok(None);
             }
             self.check_generation(&lookup)?;
-            let (set, user_key) = (self.key.set.to_owned(), self.key.user_key.to_owned());
-            let subject = Subject { set, user_key, digest: self.digest, stored };
+            let subject = Subject::new(self.key, stored);
             let mut call = self.functions.call(self.resolved, self.namespace, self.arguments.clone());
             call.on_pool = self.on_pool;
             let ran = match self.resolved.loaded.prepared.call_record(call, subject).await {

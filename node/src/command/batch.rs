@@ -113,7 +113,7 @@ pub async fn batch_later(
             Now::Later => {
                 let mut frame = Vec::with_capacity(256);
                 encode_request(&item_header, &item.body, &mut frame);
-                let reply = execute_later(context.clone(), Bytes::from(frame));
+                let reply = execute_later(context.clone(), Bytes::from(frame), None);
                 waiting.push(async move { (place, reply.await) });
             }
         }

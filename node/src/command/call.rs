@@ -13,21 +13,22 @@ use super::told::Told;
 use crate::udf::registry::Resolved;
 use crate::udf::{Failed, FunctionKind};
 
-/// Calls a function.
+/// Calls a function. `arguments` are those of the request.
 pub async fn call(
     request: &Request<'_>,
     functions: &Functions,
     asked: &CallRequest<'_>,
+    arguments: Bytes,
 ) -> Result<Finished, CommandError> {
-    let path = asked.function.to_string();
+    let path = || asked.function.to_string();
     let namespace = request.namespace_number();
     let resolved = match functions.registry.load(&asked.function, namespace).await {
         Ok(resolved) if resolved.kind == FunctionKind::Record => resolved,
         Ok(resolved) => {
-            let error = wrong_kind(&path, &resolved, FunctionKind::Record);
-            return Ok(failed((request.id, Verb::Call), &path, Some(&resolved), &error, None));
+            let error = wrong_kind(&path(), &resolved, FunctionKind::Record);
+            return Ok(failed((request.id, Verb::Call), &path(), Some(&resolved), &error, None));
         }
-        Err(error) => return Ok(failed((request.id, Verb::Call), &path, None, &error, None)),
+        Err(error) => return Ok(failed((request.id, Verb::Call), &path(), None, &error, None)),
     };
     let application = Application {
         context: request.context,
@@ -38,7 +39,7 @@ pub async fn call(
         digest: request.digest_of(asked.key),
         if_generation: asked.if_generation,
         if_present: false,
-        arguments: Bytes::copy_from_slice(asked.arguments),
+        arguments,
         on_pool: false,
     };
     match application.run().await {
@@ -50,7 +51,7 @@ pub async fn call(
         Ok(None) => Err(CommandError::not_found(None)),
         Err(ApplyError::Function { error, rests_on }) => {
             let wait = rests_on.map(|end| Wait { namespace, end });
-            let mut finished = failed((request.id, Verb::Call), &path, Some(&resolved), &error, wait);
+            let mut finished = failed((request.id, Verb::Call), &path(), Some(&resolved), &error, wait);
             finished.told = Some(Told::failed(&resolved, error));
             Ok(finished)
         }

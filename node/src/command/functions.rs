@@ -85,7 +85,7 @@ pub fn report(resolved: &Resolved, trace: &Trace) -> Result<Vec<u8>, CommandErro
     let mut entries = map([
         ("module", (&*resolved.live.name).into()),
         ("version", (&*resolved.loaded.version).into()),
-        ("function", (&*resolved.name()).into()),
+        ("function", resolved.name().into()),
         ("fuel", number(usage.fuel)),
         ("memory_bytes", number(usage.memory_bytes)),
         ("wall_us", micros(usage.wall)),

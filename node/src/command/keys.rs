@@ -74,7 +74,10 @@ impl KeyQueues {
         };
         // From here on the place in line is given back by the drop, even if the wait is given up.
         let mut place = Turn { queues: self, key, guard: None };
-        place.guard = Some(turn.lock_owned().await);
+        place.guard = Some(match turn.clone().try_lock_owned() {
+            Ok(guard) => guard,
+            Err(_) => turn.lock_owned().await,
+        });
         Ok(place)
     }
 

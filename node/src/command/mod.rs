@@ -27,9 +27,10 @@ pub mod warm;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 
 use bytes::Bytes;
-use outcrop_wire::request::{decode_request, peek_request_id};
+use outcrop_wire::request::{RequestError, decode_request, peek_header, peek_request_id};
 use outcrop_wire::{Code, Digest, KeyRef, RequestBody, RequestHeader, Verb};
 
 use crate::store::Namespace;
@@ -108,7 +109,7 @@ pub fn execute(
     };
     match execute_now(context, &header, &body, digest, now_secs, out) {
         Now::Done { code, wait } => Step::Done { verb: Some(header.verb), code, wait },
-        Now::Later => Step::Later { header, reply: execute_later(context.clone(), frame.clone()) },
+        Now::Later => Step::Later { header, reply: execute_later(context.clone(), frame.clone(), digest) },
     }
 }
 
@@ -173,27 +174,68 @@ pub fn execute_now(
     }
 }
 
-/// Carries out a request that has to wait for something.
-pub fn execute_later(context: Arc<Context>, frame: Bytes) -> Later {
-    // Boxed here and not by the callers: a batch's items come through here again.
-    Box::pin(carry_out(context, frame))
+/// Carries out a request that has to wait for something. `digest` is its key's, if that has been worked out already.
+pub fn execute_later(context: Arc<Context>, frame: Bytes, digest: Option<Digest>) -> Later {
+    // Boxed here and not by the callers: a batch's items come through here again. A call has a future of its own, since
+    // that of all verbs is as large as the largest of them, and there are many calls.
+    match peek_header(&frame) {
+        Some(header) if header.verb == Verb::Call => Box::pin(carry_out_call(context, frame, digest)),
+        _ => Box::pin(carry_out(context, frame)),
+    }
 }
 
 async fn carry_out(context: Arc<Context>, frame: Bytes) -> Finished {
     let (header, body) = match decode_request(&frame) {
         Ok(decoded) => decoded,
-        Err(error) => return Finished::refused(peek_request_id(&frame).unwrap_or(0), Verb::Info, 0, &error.into()),
+        Err(error) => return unreadable(&frame, error),
     };
-    let wait_ms = u64::from(if header.deadline_ms == 0 { context.deadline_ms_default } else { header.deadline_ms });
     let half_done = may_be_half_done(&body);
-    let run = run(&context, &header, body);
-    let done = match tokio::time::timeout(std::time::Duration::from_millis(wait_ms), run).await {
-        Ok(done) => done,
-        Err(_) if half_done => Err(CommandError::new(
-            Code::Indeterminate,
-            format!("{wait_ms} ms passed; some of the request may have been carried out"),
-        )),
-        Err(_) => Err(commit::out_of_time(wait_ms)),
+    within_deadline(&context, &header, half_done, run(&context, &header, body)).await
+}
+
+async fn carry_out_call(context: Arc<Context>, frame: Bytes, digest: Option<Digest>) -> Finished {
+    let (header, body) = match decode_request(&frame) {
+        Ok(decoded) => decoded,
+        Err(error) => return unreadable(&frame, error),
+    };
+    let run = async {
+        let namespace = route::namespace(&context, header.namespace)?;
+        let request = Request { context: &context, namespace, id: header.request_id, now_secs: 0, digest };
+        match &body {
+            RequestBody::Call(asked) => {
+                let arguments = frame.slice_ref(asked.arguments);
+                call::call(&request, context.functions()?, asked, arguments).await
+            }
+            _ => Err(CommandError::new(Code::Internal, "a request of another verb took the way of calls")),
+        }
+    };
+    within_deadline(&context, &header, false, run).await
+}
+
+fn unreadable(frame: &Bytes, error: RequestError) -> Finished {
+    Finished::refused(peek_request_id(frame).unwrap_or(0), Verb::Info, 0, &error.into())
+}
+
+/// Runs until it is done or the request's time is over. `half_done`: whether some of it may have been done by then.
+async fn within_deadline(
+    context: &Context,
+    header: &RequestHeader,
+    half_done: bool,
+    run: impl Future<Output = Result<Finished, CommandError>>,
+) -> Finished {
+    let wait_ms = u64::from(if header.deadline_ms == 0 { context.deadline_ms_default } else { header.deadline_ms });
+    let mut run = std::pin::pin!(run);
+    let done = match futures_util::poll!(run.as_mut()) {
+        // Most are done at once: no timer for them.
+        Poll::Ready(done) => done,
+        Poll::Pending => match tokio::time::timeout(std::time::Duration::from_millis(wait_ms), run).await {
+            Ok(done) => done,
+            Err(_) if half_done => Err(CommandError::new(
+                Code::Indeterminate,
+                format!("{wait_ms} ms passed; some of the request may have been carried out"),
+            )),
+            Err(_) => Err(commit::out_of_time(wait_ms)),
+        },
     };
     done.unwrap_or_else(|error| Finished::refused(header.request_id, header.verb, header.namespace.0, &error))
 }
@@ -228,7 +270,7 @@ async fn run(context: &Arc<Context>, header: &RequestHeader, body: RequestBody<'
     let mut content = Vec::with_capacity(128);
     let now = match &body {
         RequestBody::Get { key, bins } => return get::get_later(&request, key.digest(), bins).await,
-        RequestBody::Call(asked) => return call::call(&request, context.functions()?, asked).await,
+        RequestBody::Call(_) => Now::Later,
         RequestBody::Truncate { set } => truncate(&request, set, &mut content).await?,
         RequestBody::Put { key, mode, if_generation, ttl, archive } => {
             let put = Put { key: *key, mode: *mode, if_generation: *if_generation, ttl: *ttl, archive };

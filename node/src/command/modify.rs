@@ -10,7 +10,7 @@ use super::Request;
 use super::answer::{Now, Wait, committed, refuse};
 use super::commit::{Change, commit, commit_now};
 use super::error::CommandError;
-use super::operate::{Outcome, apply_owned};
+use super::operate::{OperateError, Outcome, StoredOutcome, apply_owned, apply_stored};
 use super::projection::merge;
 use super::put::{Put, is_later};
 use crate::store::read::{Lookup, Stored};
@@ -100,9 +100,13 @@ impl<'a> Modify<'a> {
                 Ok(Decision::Put { archive, ttl: *ttl, results: None })
             }
             Modify::Operate { ttl, operations, .. } => {
+                if let Some(archive) = archive
+                    && let Some(decision) = decide_stored(archive, *ttl, operations)?
+                {
+                    return Ok(decision);
+                }
                 let bins: Option<Bins> = archive.map(decode_bins).transpose()?;
-                let applied = apply_owned(bins, operations)
-                    .map_err(|error| CommandError::new(error.code(), error.to_string()))?;
+                let applied = apply_owned(bins, operations).map_err(refused_steps)?;
                 let results = archive_values(&applied.results)?;
                 // A record made anew after a `Delete` has no time to live that it could keep.
                 let ttl = &if applied.recreated && *ttl == Ttl::Keep { Ttl::Default } else { *ttl };
@@ -121,6 +125,21 @@ impl<'a> Modify<'a> {
             }
         }
     }
+}
+
+/// Decides on steps that only look at and change bins which are there.
+fn decide_stored(archive: &[u8], ttl: Ttl, operations: &[Operation]) -> Result<Option<Decision>, CommandError> {
+    let Some(applied) = apply_stored(archive, operations).map_err(refused_steps)? else { return Ok(None) };
+    let results = archive_values(&applied.results)?;
+    Ok(Some(match applied.outcome {
+        StoredOutcome::Keep => Decision::Read { results },
+        StoredOutcome::Write(archive) => Decision::Put { archive, ttl, results: Some(results) },
+        StoredOutcome::Touch => Decision::Put { archive: archive.to_vec(), ttl, results: Some(results) },
+    }))
+}
+
+fn refused_steps(error: OperateError) -> CommandError {
+    CommandError::new(error.code(), error.to_string())
 }
 
 fn archive_of(stored: &[u8]) -> Result<&[u8], CommandError> {

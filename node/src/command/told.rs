@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::telemetry::span::Notes;
 use crate::udf::registry::Resolved;
-use crate::udf::{Failed, LimitHit, LogLine, Trace, Usage};
+use crate::udf::{Failed, Label, LimitHit, LogLine, Trace, Usage};
 
 /// Log lines that become events of a span.
 const EVENTS_MAX: usize = 32;
@@ -13,9 +13,7 @@ const EVENTS_MAX: usize = 32;
 /// A call that has ended.
 #[derive(Debug)]
 pub struct Told {
-    module: Arc<str>,
-    version: Arc<str>,
-    function: Arc<str>,
+    label: Arc<Label>,
     usage: Usage,
     logs: Vec<LogLine>,
     failure_code: Option<String>,
@@ -26,9 +24,7 @@ impl Told {
     /// A call that ended well.
     pub fn ran(resolved: &Resolved, trace: Trace) -> Box<Self> {
         Box::new(Told {
-            module: resolved.live.name.clone(),
-            version: resolved.loaded.version.clone(),
-            function: resolved.name(),
+            label: resolved.label.clone(),
             usage: trace.usage,
             logs: trace.logs,
             failure_code: None,
@@ -48,9 +44,10 @@ impl Told {
     /// In a span's words. A function's log lines are its author's: they may name keys and values.
     pub fn into_notes(self: Box<Self>) -> Notes {
         let mut notes = Notes::default();
-        notes.attribute("outcrop.module.name", self.module.to_string());
-        notes.attribute("outcrop.module.version", self.version.to_string());
-        notes.attribute("outcrop.function.name", self.function.to_string());
+        let Label { module, version, function, .. } = &*self.label;
+        notes.attribute("outcrop.module.name", module.to_string());
+        notes.attribute("outcrop.module.version", version.to_string());
+        notes.attribute("outcrop.function.name", function.to_string());
         notes.attribute("outcrop.function.fuel", self.usage.fuel);
         notes.attribute("outcrop.function.memory_bytes", self.usage.memory_bytes);
         notes.attribute("outcrop.function.host_calls", self.usage.host_calls);

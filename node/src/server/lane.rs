@@ -5,6 +5,7 @@
 //! in line. The lane stops reading while too much is under way, so a caller that sends faster than it reads slows down.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -41,6 +42,10 @@ struct Under {
 }
 
 type UnderWay = std::pin::Pin<Box<dyn Future<Output = Under> + Send>>;
+
+/// Replies are handed over once so much time has gone into them: those of quick requests don't wait for slow ones that
+/// came behind them, and other lanes get their turn.
+const WRITE_AFTER: Duration = Duration::from_micros(250);
 
 /// How many frames make a run: as many as fill a write if replies are of this length.
 const TYPICAL_REPLY_BYTES: usize = 1 << 10;
@@ -140,8 +145,9 @@ impl<C: Connection> Lane<C> {
     /// Carries out the frames that are here, in runs, until there is enough to write.
     fn take_frames<R: Receive>(&mut self, frames: &mut Frames<R>) -> Result<(), String> {
         let mut began = Instant::now();
+        let write_at = began + WRITE_AFTER;
         let now_secs = self.session.now_secs();
-        while self.out.len() < self.write_bytes && !self.is_full() {
+        while self.out.len() < self.write_bytes && !self.is_full() && (self.out.is_empty() || began < write_at) {
             while self.run.len() < RUN_MAX.min(self.write_bytes / TYPICAL_REPLY_BYTES) {
                 let Some(frame) = frames.next_here().map_err(|error| error.to_string())? else { break };
                 self.run.push(frame);
@@ -190,9 +196,16 @@ impl<C: Connection> Lane<C> {
                 }
                 done
             }
-            Step::Later { header, reply } => {
+            Step::Later { header, mut reply } => {
                 self.out.truncate(start);
                 enter(&mut span, if header.verb == Verb::Get { Stage::FlashRead } else { Stage::Queue });
+                // Most calls run through at once. One that doesn't is asked again below, with the lane's waker.
+                if header.verb == Verb::Call
+                    && let Some(finished) = (&mut reply).now_or_never()
+                {
+                    self.finish(Under { header, began, bytes_in, span, finished });
+                    return Instant::now();
+                }
                 self.under_way.push(Box::pin(async move {
                     let finished = reply.await;
                     Under { header, began, bytes_in, span, finished }

@@ -78,7 +78,7 @@ impl Prepared {
         let linked = self.linked.clone();
         async move {
             let yields = Arc::new(AtomicU32::new(0));
-            let large = subject.stored.as_ref().is_some_and(|stored| stored.as_ref().len() > LARGE_BYTES);
+            let large = subject.stored().is_some_and(|stored| stored.len() > LARGE_BYTES);
             let (shared, on_pool) = (linked.shared.clone(), call.on_pool);
             let (encoding, read_only, label) = function?;
             let place = linked.take_place(call.limits.concurrent_calls)?;

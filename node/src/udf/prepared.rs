@@ -205,6 +205,12 @@ impl Prepared {
         Some((found as u32, &self.info.functions[found]))
     }
 
+    /// The same, and the name that it runs under.
+    pub(super) fn named_function(&self, name: &str) -> Option<(u32, &FunctionInfo, &Arc<Label>)> {
+        let (number, info) = self.function(name)?;
+        Some((number, info, self.labels.get(number as usize)?))
+    }
+
     /// A function by number and the name that it runs under, if it is of this kind.
     pub(super) fn expect(&self, number: u32, kind: FunctionKind) -> Result<(&FunctionInfo, &Arc<Label>), Failed> {
         let named = self.info.functions.get(number as usize).zip(self.labels.get(number as usize));

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use outcrop_wire::archive::{ArchiveError, archive_value};
 use outcrop_wire::peek::{PeekError, PeekValue};
-use outcrop_wire::{Bins, Code, Digest, KeyRef, StoredHeader, StoredRecord, Ttl, UserKey, Value};
+use outcrop_wire::{Bins, Code, KeyRef, StoredHeader, StoredRecord, Ttl, UserKey, Value};
 
 use super::draft::{self, Draft};
 use super::outcome::{Failed, Staged};
@@ -14,15 +14,34 @@ use crate::store::read::Stored;
 
 /// The record that a record function is called on.
 #[derive(Debug, Clone)]
-pub struct Subject {
-    /// Its set.
-    pub set: String,
-    /// The user's part of its key.
-    pub user_key: UserKey,
-    /// Its digest.
-    pub digest: Digest,
-    /// As it is stored; `None`: it doesn't exist.
-    pub stored: Option<Stored>,
+pub enum Subject {
+    /// As it is stored, its key included.
+    Stored(Stored),
+    /// It doesn't exist; this would be its key.
+    Absent {
+        /// Its set.
+        set: String,
+        /// The user's part.
+        user_key: UserKey,
+    },
+}
+
+impl Subject {
+    /// The record of a key; `stored`: if it exists.
+    pub fn new(key: KeyRef<'_>, stored: Option<Stored>) -> Self {
+        match stored {
+            Some(stored) => Subject::Stored(stored),
+            None => Subject::Absent { set: key.set.to_owned(), user_key: key.user_key.to_owned() },
+        }
+    }
+
+    /// The stored bytes, if it exists.
+    pub fn stored(&self) -> Option<&[u8]> {
+        match self {
+            Subject::Stored(stored) => Some(stored.as_ref()),
+            Subject::Absent { .. } => None,
+        }
+    }
 }
 
 /// Where the stored bytes of the record at hand are.
@@ -73,7 +92,7 @@ impl View {
 
     /// The record of a record function.
     pub fn of_subject(subject: Subject) -> Result<Self, Failed> {
-        let stored = subject.stored.as_ref().map(|stored| take_apart(stored.as_ref())).transpose()?;
+        let stored = subject.stored().map(take_apart).transpose()?;
         Ok(View::of(Origin::Subject(subject), stored))
     }
 
@@ -98,8 +117,10 @@ impl View {
     pub fn key(&self) -> Option<KeyRef<'_>> {
         match &self.origin {
             Origin::Nowhere => None,
-            Origin::Subject(subject) => Some(KeyRef { set: &subject.set, user_key: subject.user_key.borrow() }),
-            Origin::Batch(..) => Some(StoredRecord::parse(self.stored()?).ok()?.key),
+            Origin::Subject(Subject::Absent { set, user_key }) => Some(KeyRef { set, user_key: user_key.borrow() }),
+            Origin::Subject(Subject::Stored(_)) | Origin::Batch(..) => {
+                Some(StoredRecord::parse(self.stored()?).ok()?.key)
+            }
         }
     }
 
@@ -201,7 +222,7 @@ impl Origin {
     fn stored(&self) -> Option<&[u8]> {
         match self {
             Origin::Nowhere => None,
-            Origin::Subject(subject) => subject.stored.as_ref().map(AsRef::as_ref),
+            Origin::Subject(subject) => subject.stored(),
             Origin::Batch(bytes, range) => bytes.get(range.clone()),
         }
     }

@@ -83,7 +83,7 @@ impl Bench {
     /// The record of a key, to call a function on.
     pub fn subject(&self, key: &Key) -> Subject {
         let (_, stored) = self.namespace.stored_now(&key.digest(), (NOW_MS / 1_000) as u32);
-        Subject { set: key.set.clone(), user_key: key.user_key.clone(), digest: key.digest(), stored }
+        Subject::new(key.borrow(), stored)
     }
 
     /// Runs function 0 on a record.

@@ -29,11 +29,11 @@ impl Batches {
         for number in 0..count {
             let key = key(&format!("record {number}"));
             bench.put(&key, &Bins::new().with("before", "text").with("n", number as i64).with("after", 0.5));
-            let stored = bench.subject(&key).stored.expect("it was written");
+            let stored = bench.subject(&key);
             if number % in_batch == 0 {
                 batches.push_back((batches.len(), Vec::new()));
             }
-            push(&mut batches.back_mut().expect("there is one").1, stored.as_ref());
+            push(&mut batches.back_mut().expect("there is one").1, stored.stored().expect("it was written"));
         }
         Batches { remaining: Arc::new(Mutex::new(batches)), ..Batches::default() }
     }

@@ -17,12 +17,14 @@
 //! ```
 
 mod layout;
+mod patch;
 mod value;
 mod write;
 
 use thiserror::Error;
 
 use self::layout::{BIN_BYTES, NAME_BYTES, Needle, VALUE_BYTES, VECTOR_BYTES, text, value_at, vector};
+pub use self::patch::patched;
 pub use self::value::{PeekKey, PeekList, PeekMap, PeekValue};
 pub use self::write::BinsWriter;
 use crate::limits::VALUE_DEPTH_MAX;

@@ -175,6 +175,27 @@ proptest! {
         prop_assert_eq!(writer.finish().expect("within the limits"), archive);
     }
 
+    /// A patch is the archive of the changed bins, or isn't made, and then there was a reason.
+    #[test]
+    fn what_is_patched_is_what_rkyv_writes(
+        bins in any_bins(), changes in vec((any::<prop::sample::Index>(), leaf()), 0..4), stranger in "[a-z]{0,3}",
+    ) {
+        let archive = archive_bins(&bins).expect("within the limits");
+        let scalar = |value: &Value| matches!(value, Value::Null | Value::Bool(_) | Value::Int(_) | Value::Float(_));
+        let (mut changed, mut asked, mut can) = (bins.clone(), Vec::new(), true);
+        for (place, value) in &changes {
+            let name = match bins.bins.len() {
+                0 => stranger.clone(),
+                count => bins.bins[place.index(count)].name.clone(),
+            };
+            can &= bins.get(&name).is_some_and(scalar) && scalar(value);
+            changed.set(name.clone(), value.clone());
+            asked.push((name, value));
+        }
+        let patched = patched(&archive, asked.iter().map(|(name, value)| (name.as_str(), *value))).expect("well formed");
+        prop_assert_eq!(patched, can.then(|| archive_bins(&changed).expect("within the limits")));
+    }
+
     #[test]
     fn changed_bytes_never_panic_and_never_disagree(
         bins in any_bins(), changes in vec((any::<prop::sample::Index>(), any::<u8>()), 1..5), cut in any::<prop::sample::Index>(),
@@ -186,6 +207,9 @@ proptest! {
         }
         walk(&archive);
         agrees(&archive);
+        for bin in &bins.bins {
+            let _ = patched(&archive, [(bin.name.as_str(), &Value::Int(1))]);
+        }
         let cut = cut.index(archive.len());
         walk(&archive[cut..]);
         walk(&archive[..cut]);

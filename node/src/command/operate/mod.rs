@@ -19,6 +19,7 @@ mod map;
 mod model_tests;
 mod scalar;
 mod size;
+mod stored;
 #[cfg(test)]
 mod tests;
 
@@ -29,6 +30,7 @@ use outcrop_wire::{Bins, Operation, Value};
 
 use draft::{At, Draft};
 pub use error::OperateError;
+pub use stored::{AppliedStored, StoredOutcome, apply_stored};
 
 /// Bytes of all results together: what the largest record's single bin needs.
 pub const RESULT_BYTES_MAX: usize = STORED_BYTES_MAX;

@@ -155,3 +155,75 @@ proptest! {
         prop_assert_eq!(results + list_bytes, archive_values(&values).expect("within the limits").len());
     }
 }
+
+/// Steps of every kind on a few bins, some of which are there.
+fn any_steps() -> impl Strategy<Value = Vec<Operation>> {
+    let bin = || prop_oneof!["[ab]", Just("a longer name".to_owned())];
+    let item = prop_oneof![
+        1 => Just(Operation::Touch),
+        1 => Just(Operation::Delete),
+        1 => bin().prop_map(|bin| Operation::Remove { bin }),
+        6 => bin().prop_map(|bin| Operation::Read { bin }),
+        4 => (bin(), value()).prop_map(|(bin, value)| Operation::Put { bin, value }),
+        6 => (bin(), value()).prop_map(|(bin, amount)| Operation::Add { bin, amount }),
+        6 => (bin(), any::<i64>()).prop_map(|(bin, amount)| Operation::Add { bin, amount: Value::Int(amount) }),
+        3 => (bin(), "[xy]{0,9}").prop_map(|(bin, value)| Operation::Append { bin, value: Value::Text(value) }),
+        2 => (bin(), value()).prop_map(|(bin, value)| Operation::ListAppend { bin, value }),
+        2 => (bin(), 0..3_i64).prop_map(|(bin, index)| Operation::ListPop { bin, index }),
+        2 => (bin(), "[a-d]", value()).prop_map(|(bin, key, value)| Operation::MapPut { bin, key: key.into(), value }),
+    ];
+    proptest::collection::vec(item, 1..5)
+}
+
+proptest! {
+    /// Steps on the stored archive come to what they come to on the whole record, or aren't taken.
+    #[test]
+    fn steps_on_what_is_stored_do_what_they_do_on_the_record(
+        values in proptest::collection::vec(value(), 0..4), operations in any_steps(),
+    ) {
+        let names = ["a", "another", "a longer name", "b"];
+        let bins = values.into_iter().zip(names).fold(Bins::new(), |bins, (value, name)| bins.with(name, value));
+        let archive = archive_bins(&bins).expect("within the limits");
+        let whole = apply(Some(&bins), &operations);
+        let few = match apply_stored(&archive, &operations) {
+            Ok(None) => return Ok(()),
+            Ok(Some(few)) => few,
+            Err(error) => {
+                prop_assert_eq!(whole, Err(error));
+                return Ok(());
+            }
+        };
+        let whole = whole.expect("the steps went well on fewer bins");
+        // By their archives: a NaN is no other's equal.
+        let archived = |values: &Vec<Value>| archive_values(values).expect("within the limits");
+        prop_assert_eq!(archived(&few.results), archived(&whole.results));
+        match (few.outcome, whole.outcome) {
+            (StoredOutcome::Write(few), Outcome::Write(whole)) => {
+                prop_assert_eq!(few, archive_bins(&whole).expect("within the limits"));
+            }
+            (StoredOutcome::Touch, Outcome::Touch) | (StoredOutcome::Keep, Outcome::ReadOnly | Outcome::Nothing) => {}
+            (few, whole) => prop_assert!(false, "{few:?} on what is stored, {whole:?} on the record"),
+        }
+        prop_assert!(!whole.recreated);
+    }
+}
+
+#[test]
+fn a_counter_among_other_bins_is_changed_in_place() {
+    let bins = Bins::new()
+        .with("name", "a longer text than eight bytes")
+        .with("n", 41)
+        .with("tags", Value::List(vec![1.into()]));
+    let archive = archive_bins(&bins).expect("within the limits");
+    let add = [Operation::Add { bin: "n".into(), amount: 1.into() }, Operation::Read { bin: "nobody".into() }];
+    let applied = apply_stored(&archive, &add).expect("it adds").expect("the bin is there");
+    assert_eq!(applied.results, [Value::Int(42), Value::Null]);
+    let mut changed = bins.clone();
+    changed.set("n".to_owned(), 42);
+    assert_eq!(applied.outcome, StoredOutcome::Write(archive_bins(&changed).expect("within the limits")));
+    let overflow = [Operation::Add { bin: "n".into(), amount: i64::MAX.into() }];
+    assert!(matches!(apply_stored(&archive, &overflow), Err(OperateError::Overflow { step: 1, .. })));
+    for new in [Operation::Add { bin: "m".into(), amount: 1.into() }, Operation::Remove { bin: "n".into() }] {
+        assert_eq!(apply_stored(&archive, &[new]), Ok(None));
+    }
+}

@@ -21,7 +21,7 @@ use super::stats::FunctionStats;
 use crate::telemetry::stats::FunctionCallStats;
 use crate::udf::limits::Limits;
 use crate::udf::outcome::{Failed, Refusal, Trace};
-use crate::udf::prepared::{FunctionKind, Prepared};
+use crate::udf::prepared::{FunctionKind, Label, Prepared};
 
 /// Counters of a module, at most.
 const COUNTERS_MAX: usize = 64;
@@ -72,6 +72,8 @@ pub struct Resolved {
     pub read_only: bool,
     /// Its bounds here.
     pub limits: Arc<Limits>,
+    /// Its names.
+    pub label: Arc<Label>,
 }
 
 /// Bounds of a module's calls in one namespace.
@@ -235,7 +237,7 @@ impl Live {
         path: &FunctionPath<'_>,
         namespace: u16,
     ) -> Result<Resolved, Failed> {
-        let Some((function, info)) = loaded.prepared.function(path.function) else {
+        let Some((function, info, label)) = loaded.prepared.named_function(path.function) else {
             let known: Vec<&str> = loaded.prepared.info().functions.iter().map(|info| &*info.name).take(16).collect();
             let message = format!(
                 "{}@{} has no function {:?}; it has {}",
@@ -258,6 +260,7 @@ impl Live {
             kind: info.kind,
             read_only: info.read_only,
             limits: limits.clone(),
+            label: label.clone(),
         })
     }
 
@@ -312,12 +315,11 @@ impl Resolved {
             stats.record(code, &trace.usage, latency);
         }
         self.live.count(&trace.counters);
-        self.live.logs.push(now_ms, &self.loaded.version, &self.name(), &trace.logs);
+        self.live.logs.push(now_ms, &self.label.version, &self.label.function, &trace.logs);
     }
 
     /// The function's name.
-    pub fn name(&self) -> Arc<str> {
-        let functions = &self.loaded.prepared.info().functions;
-        functions.get(self.function as usize).map_or_else(|| "".into(), |info| info.name.clone())
+    pub fn name(&self) -> &str {
+        &self.label.function
     }
 }
