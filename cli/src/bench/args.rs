@@ -144,6 +144,9 @@ pub struct BenchArgs {
     /// Share of calls of --function
     #[arg(long, value_name = "SHARE")]
     pub call: Option<f64>,
+    /// Share of operates that add 1 to the bin `visits`, to compare functions with
+    #[arg(long, value_name = "SHARE")]
+    pub add: Option<f64>,
     /// The function to call on records: MODULE.FUNCTION; its arguments as JSON follow with --arguments
     #[arg(long, value_name = "MODULE.FUNCTION")]
     pub function: Option<String>,
@@ -314,7 +317,7 @@ impl BenchArgs {
     }
 
     fn shares(&self) -> Result<(Shares, Distribution), ArgsError> {
-        let own = [self.read, self.update, self.insert, self.scan, self.rmw, self.call];
+        let own = [self.read, self.update, self.insert, self.scan, self.rmw, self.call, self.add];
         let (shares, usual) = match self.workload {
             Some(_) if own.iter().any(Option::is_some) => return Err(ArgsError::TwoMixes),
             Some(workload) => workload.shares(),
@@ -322,8 +325,8 @@ impl BenchArgs {
                 (Shares { read: 100.0, ..Shares::default() }, Distribution::Uniform)
             }
             None => {
-                let [read, update, insert, scan, rmw, call] = own.map(|share| share.unwrap_or(0.0));
-                (Shares { read, update, insert, scan, rmw, call }, Distribution::Uniform)
+                let [read, update, insert, scan, rmw, call, add] = own.map(|share| share.unwrap_or(0.0));
+                (Shares { read, update, insert, scan, rmw, call, add }, Distribution::Uniform)
             }
         };
         Ok((shares, self.distribution.unwrap_or(usual)))

@@ -3,10 +3,13 @@
 use std::fmt::Write;
 use std::sync::Arc;
 
+use outcrop_wire::archive::archive_operations;
 use outcrop_wire::reader::{ReadError, Reader};
 use outcrop_wire::reply::REPLY_HEADER_BYTES;
 use outcrop_wire::request::{BatchItem, CallRequest};
-use outcrop_wire::{BinSelection, Code, FunctionPath, KeyRef, NamespaceId, PutMode, RequestBody, Ttl, UserKeyRef};
+use outcrop_wire::{
+    BinSelection, Code, FunctionPath, KeyRef, NamespaceId, Operation, PutMode, RequestBody, Ttl, UserKeyRef,
+};
 use rand::RngExt;
 
 use super::mix::Kind;
@@ -18,6 +21,9 @@ use super::values::{Shape, Values};
 pub const MISMATCH: &str = "value_mismatch";
 /// A reply whose structure can't be read.
 pub const MALFORMED: &str = "malformed_reply";
+
+/// The bin that [`Kind::Add`] adds to; no bin of the generator's records has this name.
+const ADD_BIN: &str = "visits";
 
 /// What has to be remembered of a request until its reply comes.
 #[derive(Debug, Clone, Default)]
@@ -34,6 +40,8 @@ pub struct Encoder {
     plan: Arc<Plan>,
     values: Values,
     namespace: NamespaceId,
+    /// The steps of [`Kind::Add`].
+    add: Vec<u8>,
     text: String,
     batch_texts: Vec<String>,
     sent: Vec<Sent>,
@@ -64,7 +72,9 @@ impl Encoder {
     /// For a connection on which the namespace has this number.
     pub fn new(plan: Arc<Plan>, values: Values, namespace: NamespaceId) -> Self {
         let sent = vec![Sent::default(); plan.in_flight.max(plan.load_in_flight) as usize];
-        Encoder { plan, values, namespace, text: String::new(), batch_texts: Vec::new(), sent }
+        let steps = vec![Operation::Add { bin: ADD_BIN.to_owned(), amount: 1.into() }];
+        let add = archive_operations(&steps).expect("one step is within every limit");
+        Encoder { plan, values, namespace, add, text: String::new(), batch_texts: Vec::new(), sent }
     }
 
     /// The namespace's number on the connection.
@@ -90,6 +100,12 @@ impl Encoder {
         match order.kind {
             Kind::Batch => Ok(self.with_batch(order, requests, submit)),
             Kind::Call => self.with_call(order, submit),
+            Kind::Add => {
+                let user_key = user_key(self.plan.key_type, order.number, &mut self.text);
+                let key = KeyRef { set: &self.plan.set, user_key };
+                let (if_generation, ttl) = (None, Ttl::Keep);
+                Ok(submit(&RequestBody::Operate { key, if_generation, ttl, operations: &self.add }))
+            }
             _ if order.writes => self.with_put(order, requests, submit),
             _ => {
                 let user_key = user_key(self.plan.key_type, order.number, &mut self.text);
@@ -172,7 +188,7 @@ impl Encoder {
         match kind {
             _ if code != Code::Ok => Outcome::Refused(code),
             Kind::Batch => self.read_batch(token, body, requests, tallies),
-            Kind::Call => Outcome::Done { records: 1, bytes: body.len() as u64 },
+            Kind::Call | Kind::Add => Outcome::Done { records: 1, bytes: body.len() as u64 },
             _ if writing => {
                 Outcome::Done { records: 1, bytes: self.sent.get(token as usize).map_or(0, |sent| sent.bytes) }
             }

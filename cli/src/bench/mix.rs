@@ -24,12 +24,14 @@ pub enum Kind {
     Batch = 5,
     /// A call of a function on a record that is there.
     Call = 6,
+    /// An operate that adds 1 to a bin of a record that is there.
+    Add = 7,
 }
 
 impl Kind {
     /// Every kind, by number.
-    pub const ALL: [Kind; 7] =
-        [Kind::Read, Kind::Update, Kind::Insert, Kind::Scan, Kind::ReadModifyWrite, Kind::Batch, Kind::Call];
+    pub const ALL: [Kind; 8] =
+        [Kind::Read, Kind::Update, Kind::Insert, Kind::Scan, Kind::ReadModifyWrite, Kind::Batch, Kind::Call, Kind::Add];
 
     /// As tables and JSON print it.
     pub fn name(self) -> &'static str {
@@ -41,6 +43,7 @@ impl Kind {
             Kind::ReadModifyWrite => "rmw",
             Kind::Batch => "batch",
             Kind::Call => "call",
+            Kind::Add => "add",
         }
     }
 }
@@ -78,6 +81,8 @@ pub struct Shares {
     pub rmw: f64,
     /// Of calls of a function.
     pub call: f64,
+    /// Of operates that add 1 to a bin.
+    pub add: f64,
 }
 
 /// Shares that can't be.
@@ -87,7 +92,7 @@ pub enum MixError {
     #[error("a share of the mix is 0 or more")]
     Share,
     /// All are zero.
-    #[error("the mix is empty: give at least one of --read, --update, --insert, --scan, --rmw, --call")]
+    #[error("the mix is empty: give at least one of --read, --update, --insert, --scan, --rmw, --call, --add")]
     Empty,
 }
 
@@ -124,6 +129,7 @@ impl Mix {
             (shares.scan, Kind::Scan),
             (shares.rmw, Kind::ReadModifyWrite),
             (shares.call, Kind::Call),
+            (shares.add, Kind::Add),
         ];
         if parts.iter().any(|(share, _)| !share.is_finite() || *share < 0.0) {
             return Err(MixError::Share);
@@ -163,9 +169,9 @@ mod tests {
 
     use super::*;
 
-    fn drawn(mix: &Mix) -> [f64; 7] {
+    fn drawn(mix: &Mix) -> [f64; 8] {
         let mut rng = Prng::seed_from_u64(11);
-        let mut seen = [0.0; 7];
+        let mut seen = [0.0; 8];
         (0..100_000).for_each(|_| seen[mix.draw(&mut rng) as usize] += 1e-5);
         seen
     }
@@ -173,12 +179,12 @@ mod tests {
     #[test]
     fn the_workloads_are_those_of_ycsb() {
         let expected = [
-            (Workload::A, [0.5, 0.5, 0.0, 0.0, 0.0, 0.0, 0.0]),
-            (Workload::B, [0.95, 0.05, 0.0, 0.0, 0.0, 0.0, 0.0]),
-            (Workload::C, [1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]),
-            (Workload::D, [0.95, 0.0, 0.05, 0.0, 0.0, 0.0, 0.0]),
-            (Workload::E, [0.0, 0.0, 0.05, 0.95, 0.0, 0.0, 0.0]),
-            (Workload::F, [0.5, 0.0, 0.0, 0.0, 0.5, 0.0, 0.0]),
+            (Workload::A, [0.5, 0.5, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]),
+            (Workload::B, [0.95, 0.05, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]),
+            (Workload::C, [1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]),
+            (Workload::D, [0.95, 0.0, 0.05, 0.0, 0.0, 0.0, 0.0, 0.0]),
+            (Workload::E, [0.0, 0.0, 0.05, 0.95, 0.0, 0.0, 0.0, 0.0]),
+            (Workload::F, [0.5, 0.0, 0.0, 0.0, 0.5, 0.0, 0.0, 0.0]),
         ];
         for (workload, expected) in expected {
             let (shares, _) = workload.shares();
@@ -198,10 +204,12 @@ mod tests {
     }
 
     #[test]
-    fn calls_have_a_share_like_everything_else() {
-        let mix = Mix::new(Shares { read: 1.0, call: 3.0, ..Shares::default() }, false).expect("a mix");
+    fn calls_and_adds_have_a_share_like_everything_else() {
+        let mix = Mix::new(Shares { read: 1.0, call: 2.0, add: 1.0, ..Shares::default() }, false).expect("a mix");
         let seen = drawn(&mix);
-        assert!((seen[Kind::Call as usize] - 0.75).abs() < 0.01 && (seen[Kind::Read as usize] - 0.25).abs() < 0.01);
+        for (kind, share) in [(Kind::Call, 0.5), (Kind::Read, 0.25), (Kind::Add, 0.25)] {
+            assert!((seen[kind as usize] - share).abs() < 0.01, "{kind:?}");
+        }
     }
 
     #[test]

@@ -45,7 +45,7 @@ type UnderWay = std::pin::Pin<Box<dyn Future<Output = Under> + Send>>;
 
 /// Replies are handed over once so much time has gone into them: those of quick requests don't wait for slow ones that
 /// came behind them, and other lanes get their turn.
-const WRITE_AFTER: Duration = Duration::from_micros(250);
+const WRITE_AFTER: Duration = Duration::from_micros(500);
 
 /// How many frames make a run: as many as fill a write if replies are of this length.
 const TYPICAL_REPLY_BYTES: usize = 1 << 10;
