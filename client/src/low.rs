@@ -30,7 +30,7 @@ use outcrop_wire::frame::{FrameSplitter, begin_frame, end_frame};
 use outcrop_wire::hello::{STREAM_LANE, STREAM_SINGLE};
 use outcrop_wire::limits::{FRAME_BYTES_MAX, LANE_FRAME_BYTES_MAX, LANE_INFLIGHT_MAX, LANE_VALUE_BYTES_MAX};
 use outcrop_wire::request::encode_request;
-use outcrop_wire::{Code, NamespaceId, Reply, RequestBody, RequestHeader};
+use outcrop_wire::{Code, NamespaceId, Reply, RequestBody, RequestHeader, WorkerPlace};
 use quinn::{RecvStream, SendStream};
 use thiserror::Error;
 use tokio::sync::mpsc;
@@ -180,6 +180,19 @@ impl Session {
     pub fn namespace(&self, name: &str) -> Option<NamespaceId> {
         let mut namespaces = self.opened.welcome.namespaces.iter();
         namespaces.find(|namespace| namespace.name == name).map(|namespace| namespace.id)
+    }
+
+    /// Which of the node's workers serves it, if the node says so. Sessions of one client spread over the workers.
+    ///
+    /// ```no_run
+    /// # fn example(session: &outcrop_client::low::Session) {
+    /// if let Some(worker) = session.worker() {
+    ///     println!("worker {} of {}", worker.number, worker.count);
+    /// }
+    /// # }
+    /// ```
+    pub fn worker(&self) -> Option<WorkerPlace> {
+        self.opened.welcome.worker
     }
 
     /// Requests under way.

@@ -486,3 +486,20 @@ async fn a_session_driven_by_hand_gets_every_reply_once() {
     };
     assert!(matches!(ended, ClientError::Refused { code: Code::Draining, .. } | ClientError::Closed { .. }), "{ended}");
 }
+
+/// Two sessions of one client on one worker would be served by one core while the other sleeps.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sessions_spread_over_the_workers() {
+    let node = start(None, 0).await;
+    let client = connect(&node).await;
+    let mut sessions = Vec::new();
+    for _ in 0..6 {
+        sessions.push(Session::open(&client).await.expect("opens"));
+    }
+    let of = |number| sessions.iter().filter(|session| session.worker().is_some_and(|at| at.number == number)).count();
+    assert_eq!((of(0), of(1)), (3, 3), "of six connections, by worker");
+    assert!(sessions.iter().all(|session| session.worker().is_some_and(|at| at.count == 2)));
+    drop(sessions);
+    client.close().await;
+    node.shutdown().await.expect("clean");
+}

@@ -11,7 +11,7 @@ use outcrop_wire::{Welcome, WorkerPlace};
 use parking_lot::Mutex;
 
 /// Attempts at a connection to a worker that is wanted; then any is taken.
-pub(crate) const TRIES_MAX: usize = 8;
+pub(crate) const TRIES_MAX: usize = 16;
 
 /// A worker of a node.
 type Place = (u64, u16);
