@@ -191,10 +191,11 @@ async fn other_records_are_read_as_committed() {
     bench.put(&key("b"), &Bins::new().with("n", 1));
     let failed = bench.run(&module, &key("a"), &Value::Null).await.expect_err("it refuses");
     assert_eq!(failed.details.failure_code.as_deref(), Some("1"), "there it is");
-    let stored = bench.subject(&key("b")).stored.expect("it was written");
-    assert_eq!(failed.message.len(), stored.as_ref().len());
+    let subject = bench.subject(&key("b"));
+    let stored = subject.stored().expect("it was written");
+    assert_eq!(failed.message.len(), stored.len());
     assert_eq!(failed.details.trace.usage.reads, 1);
-    assert_eq!(failed.details.trace.usage.read_bytes, stored.as_ref().len() as u64);
+    assert_eq!(failed.details.trace.usage.read_bytes, stored.len() as u64);
 }
 
 /// Catches: a bin that isn't there being removed as a write, which made an empty record of none.

@@ -248,7 +248,8 @@ impl Server {
         let mut out = Vec::new();
         let start = begin_frame(&mut out);
         let namespaces = vec![NamespaceInfo { id: NamespaceId(3), name: "test".to_owned(), record_bytes_max: 4 << 20 }];
-        Welcome { version: FORMAT_VERSION, node_id: 7, lanes_max: LANES_MAX as u16, namespaces }.encode(&mut out);
+        Welcome { version: FORMAT_VERSION, node_id: 7, lanes_max: LANES_MAX as u16, namespaces, worker: None }
+            .encode(&mut out);
         end_frame(&mut out, start);
         send.write_all(&out).await.expect("welcome");
         self.lock().hellos.push(send);

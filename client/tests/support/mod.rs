@@ -3,4 +3,5 @@
 
 pub mod faulty_node;
 pub mod functions;
+pub mod real_node;
 pub mod relay;

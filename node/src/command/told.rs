@@ -42,7 +42,7 @@ impl Told {
     }
 
     /// In a span's words. A function's log lines are its author's: they may name keys and values.
-    pub fn into_notes(self: Box<Self>) -> Notes {
+    pub fn into_notes(self) -> Notes {
         let mut notes = Notes::default();
         let Label { module, version, function, .. } = &*self.label;
         notes.attribute("outcrop.module.name", module.to_string());
