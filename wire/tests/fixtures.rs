@@ -20,6 +20,7 @@ use outcrop_wire::request::{
 use outcrop_wire::{
     BinSelection, Bins, Code, Cursor, Digest, FunctionPath, Hello, Key, NamespaceId, NamespaceInfo, PutMode, Reply,
     ReplyHeader, RequestBody, RequestHeader, StoredHeader, StoredRecord, TraceContext, Ttl, Value, Verb, Welcome,
+    WorkerPlace,
 };
 use support::{every_bin, every_key, every_module_operation, every_operation, every_value, full_scan};
 
@@ -273,10 +274,14 @@ fn hello_and_welcome_are_read_back() {
         NamespaceInfo { id: NamespaceId(0), name: "shop".to_owned(), record_bytes_max: 4 << 20 },
         NamespaceInfo { id: NamespaceId(1), name: "test".to_owned(), record_bytes_max: 1 << 20 },
     ];
-    let welcome = Welcome { version: 1, node_id: 0x0123_4567_89ab_cdef, lanes_max: 16, namespaces };
+    let welcome = Welcome { version: 1, node_id: 0x0123_4567_89ab_cdef, lanes_max: 16, namespaces, worker: None };
     let mut bytes = Vec::new();
     welcome.encode(&mut bytes);
-    assert_eq!(Welcome::decode(&fixture("welcome.bin", &bytes)), Ok(welcome));
+    assert_eq!(Welcome::decode(&fixture("welcome.bin", &bytes)).as_ref(), Ok(&welcome), "as older nodes write it");
+    let welcome = Welcome { worker: Some(WorkerPlace { number: 1, count: 2 }), ..welcome };
+    bytes.clear();
+    welcome.encode(&mut bytes);
+    assert_eq!(Welcome::decode(&fixture("welcome-of-a-worker.bin", &bytes)), Ok(welcome));
 }
 
 #[test]

@@ -138,7 +138,7 @@ impl Rig {
             RequestHeader { request_id: 1, verb, namespace: NamespaceId(namespace), deadline_ms: 0, trace: None };
         let mut frame = Vec::new();
         encode_request(&header, body, &mut frame);
-        let finished = execute_later(self.context.clone(), Bytes::from(frame)).await;
+        let finished = execute_later(self.context.clone(), Bytes::from(frame), None).await;
         let bytes = [finished.content.as_slice(), finished.value.as_deref().unwrap_or_default()].concat();
         let reply = Reply::parse(&bytes).expect("a reply");
         match reply.header.code {
