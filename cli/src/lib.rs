@@ -23,6 +23,7 @@ pub mod verb;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 
@@ -42,7 +43,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(error) => return usage(&error, &arguments),
     };
     let output = cli.command.output();
-    let result = runtime().and_then(|runtime| runtime.block_on(run(cli.command)));
+    let result = runtime().and_then(|runtime| runtime.block_on(run_to_goodbye(cli.command)));
     match result {
         Ok(exit) => ExitCode::from(exit as u8),
         Err(failure) => {
@@ -50,6 +51,19 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             ExitCode::from(if failure.silent { Exit::Ok } else { failure.exit } as u8)
         }
     }
+}
+
+/// How long the connections of a command that failed may take to tell the node that they end; the node would keep them,
+/// and what it still has to say on them, until they have been silent for long, also while it shuts down.
+const GOODBYE: Duration = Duration::from_millis(5);
+
+async fn run_to_goodbye(command: Command) -> Result<Exit, Failure> {
+    let result = run(command).await;
+    if result.is_err() {
+        // Its clients were dropped: their last packets leave in the runtime's next turns.
+        tokio::time::sleep(GOODBYE).await;
+    }
+    result
 }
 
 async fn run(command: Command) -> Result<Exit, Failure> {

@@ -140,6 +140,17 @@ fn closest<'a>(word: &str, names: &[&'a str]) -> Option<&'a str> {
     scored.filter(|(score, _)| *score > LIKENESS_MIN).max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, name)| name)
 }
 
+/// Whether records may be missing because their bytes on the node's device are damaged; says so if they may.
+pub(crate) fn is_damaged(places: u64) -> bool {
+    if places > 0 {
+        eprintln!(
+            "NOT ALL records: {places} places of the node's log are damaged, and the records that lay there are missing. \
+             The node's log names the places; bring these records back from a copy."
+        );
+    }
+    places > 0
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

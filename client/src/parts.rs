@@ -41,6 +41,8 @@ pub(crate) struct Part {
     pub(crate) body: Bytes,
     pub(crate) cursor: Cursor,
     pub(crate) end: bool,
+    /// Damaged places that were passed over since the part before.
+    pub(crate) damaged: u32,
 }
 
 /// What is asked for, and of what.
@@ -176,8 +178,8 @@ impl Driver {
             let answer = Answer::parse(frame).and_then(Answer::ok).map_err(judge)?;
             let body = answer.body();
             let part = ScanPart::parse(&body).map_err(|error| Broken::Failed(ClientError::protocol(error)))?;
-            let (cursor, end, count) = (part.cursor, part.end, u64::from(part.count));
-            self.sender.send(Ok(Part { body, cursor, end })).await.map_err(|_| Broken::Dropped)?;
+            let (cursor, end, count, damaged) = (part.cursor, part.end, u64::from(part.count), part.damaged);
+            self.sender.send(Ok(Part { body, cursor, end, damaged })).await.map_err(|_| Broken::Dropped)?;
             // Only now: what was handed over isn't asked for again.
             self.begin.options.cursor = Some(cursor);
             if end || self.spend(count) {

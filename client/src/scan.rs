@@ -37,6 +37,7 @@ pub struct Scan {
     /// Where to go on once `records` is empty.
     next_cursor: Option<Cursor>,
     cursor: Option<Cursor>,
+    damaged: u64,
 }
 
 impl Client {
@@ -61,7 +62,7 @@ impl Client {
             options,
             rows: None,
         };
-        Scan { parts: Parts::Idle(Box::new(begin)), records: VecDeque::new(), next_cursor: cursor, cursor }
+        Scan { parts: Parts::Idle(Box::new(begin)), records: VecDeque::new(), next_cursor: cursor, cursor, damaged: 0 }
     }
 }
 
@@ -108,6 +109,24 @@ impl Scan {
     /// ```
     pub fn cursor(&self) -> Option<Cursor> {
         self.cursor
+    }
+
+    /// Places of the node's log that were passed over so far because their bytes are damaged: records that lay there are
+    /// missing from what was given. The node's log names each place.
+    ///
+    /// ```no_run
+    /// # async fn example(mut scan: outcrop_client::Scan) -> Result<(), outcrop_client::ClientError> {
+    /// while let Some(record) = scan.next().await.transpose()? {
+    ///     println!("{}", record.key().user_key);
+    /// }
+    /// if scan.damaged() > 0 {
+    ///     eprintln!("this isn't all: {} places are damaged", scan.damaged());
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn damaged(&self) -> u64 {
+        self.damaged
     }
 
     fn poll_record(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<RecordView, ClientError>>> {
@@ -158,6 +177,7 @@ impl Scan {
             records.push_back(RecordView::parse(part.body.slice_ref(record))?);
         }
         self.records = records;
+        self.damaged += u64::from(part.damaged);
         self.next_cursor = Some(part.cursor);
         if self.records.is_empty() {
             self.cursor = self.next_cursor;

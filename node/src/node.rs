@@ -110,6 +110,7 @@ pub struct Node {
     platform: Option<Platform>,
     admin: Option<Admin>,
     readiness: ReadinessCell,
+    stats: Arc<Stats>,
     tracing: Option<Tracing>,
     /// The thread that exports spans.
     exporting: Option<Worker>,
@@ -193,6 +194,7 @@ impl Node {
             platform,
             admin,
             readiness,
+            stats,
             tracing: Some(tracing),
             exporting,
             certificate,
@@ -228,6 +230,7 @@ impl Node {
     /// checkpointed and synced.
     pub async fn shutdown(mut self) -> Result<(), ShutdownError> {
         self.readiness.set(Readiness::Draining);
+        self.stats.draining.store(true, Ordering::Relaxed);
         self.context.drain();
         let deadline = Instant::now() + self.drain;
         if let Some(platform) = &self.platform {

@@ -222,6 +222,7 @@ async fn a_damaged_record_that_is_written_anew_is_given() {
     let mut given = Given::default();
     give_some(&mut scanner, &mut given, 60).await;
     assert!(given.versions.contains_key(&6) && !given.versions.contains_key(&5), "it is damaged");
+    assert_eq!(scanner.damaged(), 1, "and the scan's caller is told");
     for number in 0..20 {
         records.write(number).await;
     }

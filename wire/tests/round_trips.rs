@@ -56,6 +56,23 @@ fn read_as_everything(bytes: &[u8]) {
     let _ = Details::parse(bytes);
 }
 
+#[test]
+fn a_part_tells_of_damage_only_where_there_is_some() {
+    let cursor = Cursor { log_id: 1, start_lsn: 2, position_lsn: 3, emitted: 4 };
+    for (end, damaged) in [(false, 0), (true, 0), (false, 3), (true, u32::MAX)] {
+        let mut bytes = Vec::new();
+        ScanPart::encode_head(end, cursor, damaged, 1, &mut bytes);
+        bytes.extend_from_slice(&[1, 0, 0, 0, b'x']);
+        let part = ScanPart::parse(&bytes).expect("a part");
+        assert_eq!((part.end, part.cursor, part.damaged, part.count), (end, cursor, damaged, 1));
+        assert_eq!(part.iter().collect::<Vec<_>>(), [Ok(&b"x"[..])]);
+    }
+    let mut unknown = Vec::new();
+    ScanPart::encode_head(true, cursor, 0, 0, &mut unknown);
+    unknown[0] = 4;
+    assert!(ScanPart::parse(&unknown).is_err());
+}
+
 proptest! {
     #[test]
     fn requests_of_every_verb(parts in parts(), id in any::<u32>(), namespace in any::<u16>(),

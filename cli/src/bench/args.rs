@@ -239,7 +239,7 @@ Examples:
   outcrop bench --skip-load --read 1 --batch 100            batches of 100 reads
   outcrop bench --skip-load --scan-all 3 --output json      three full scans
   outcrop bench --bins 10 --call 1 --function shop.visit    calls of a function that is deployed
-Exit codes: 0 measured, 3 measured but the load is incomplete or values were wrong, others as for every command.";
+Exit codes: 0 measured, 3 measured but the load is incomplete, values were wrong or every operation failed, others as for every command.";
 
 fn within(option: &'static str, value: u32, min: u32, max: u32) -> Result<u32, ArgsError> {
     if (min..=max).contains(&value) { Ok(value) } else { Err(range(option, format!("{min} to {max}"), value)) }

@@ -94,6 +94,9 @@ pub enum BenchError {
         /// What the node said.
         message: String,
     },
+    /// Nothing that was measured went well.
+    #[error("all {0} operations failed: the report says why")]
+    AllFailed(u64),
     /// Replies held something else than was written.
     #[error("{0} replies held something else than was written")]
     Mismatch(u64),
@@ -127,6 +130,10 @@ impl From<BenchError> for Failure {
                 let advice = format!("{} An embedded node takes a larger --size.", Code::StopWrites.advice());
                 Failure { exit: Exit::Partial, advice, ..Failure::of_code(Code::StopWrites, message) }
             }
+            BenchError::AllFailed(_) => Failure::partial(
+                message,
+                "Is the set loaded? Leave out --skip-load, or give the --set, --records and --key-type that it was loaded with.",
+            ),
             BenchError::Mismatch(_) => Failure::partial(
                 message,
                 "Load with the same --seed, --value-bytes and --bins; if you did, the data is damaged.",
@@ -311,6 +318,9 @@ fn judge(plan: &Plan, phases: &[PhaseReport]) -> Result<(), BenchError> {
     let wrong: u64 = phases.iter().map(|phase| phase.failures_of(MISMATCH) + phase.failures_of(MALFORMED)).sum();
     if wrong > 0 {
         return Err(BenchError::Mismatch(wrong));
+    }
+    if let Some(run) = phases.iter().find(|phase| phase.is_all_failures()) {
+        return Err(BenchError::AllFailed(run.failures()));
     }
     let Some(load) = phases.iter().find(|phase| phase.phase == "load") else { return Ok(()) };
     let (missing, records) = (load.failures() + load.generator.unsent, plan.records);

@@ -241,6 +241,11 @@ impl PhaseReport {
         doubts
     }
 
+    /// Whether there was something to measure besides a load, and nothing of it went well.
+    pub fn is_all_failures(&self) -> bool {
+        self.phase != "load" && self.failures() > 0 && self.operations.iter().all(|row| row.ops == 0)
+    }
+
     /// Failures of all operations.
     pub fn failures(&self) -> u64 {
         self.operations.iter().filter(|row| row.operation != "all").map(|row| row.failures).sum()

@@ -135,7 +135,10 @@ async fn values_of_another_seed_and_missing_records_are_failures() {
     assert!(matches!(judge(&plan, &phases), Err(BenchError::Mismatch(50))));
     let (plan, phases) = fixture.measure("--skip-load --records 200 --set empty --ops 50").await;
     assert_eq!(phases[0].failures_of("not_found"), 50);
-    assert!(judge(&plan, &phases).is_ok(), "the node's own errors are counted, not fatal");
+    assert!(matches!(judge(&plan, &phases), Err(BenchError::AllFailed(50))));
+    let (plan, phases) = fixture.measure("--skip-load --records 400 --ops 500").await;
+    assert!(phases[0].failures_of("not_found") > 0);
+    assert!(judge(&plan, &phases).is_ok(), "some of the node's own errors are counted, not fatal");
     let (_, phases) = fixture.measure("--skip-load --records 200 --scan-all --seed 2 --verify").await;
     assert_eq!(phases[0].failures_of(MISMATCH), 200);
     fixture.stop().await;

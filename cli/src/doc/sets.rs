@@ -7,7 +7,7 @@ use super::{PATH_HELP, failed};
 use crate::failure::{Exit, Failure};
 use crate::keys::parse_place;
 use crate::output::{Out, OutputFormat, object, table, value_text};
-use crate::target::{Target, suggest};
+use crate::target::{Target, is_damaged, suggest};
 use crate::udf::rows::Printer;
 
 const QUERY_EXAMPLES: &str = "\
@@ -108,7 +108,7 @@ pub async fn query(args: &QueryArgs) -> Result<Exit, Failure> {
     }
     printer.finish()?;
     client.close().await;
-    Ok(Exit::Ok)
+    Ok(if is_damaged(rows.damaged()) { Exit::Partial } else { Exit::Ok })
 }
 
 async fn aggregate(

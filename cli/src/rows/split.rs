@@ -1,7 +1,8 @@
 //! Where one JSON value ends and the next begins, without reading the file whole and without trusting what is inside.
 //!
 //! A value's extent is known from its brackets and quotes alone; what is wrong inside it is found by whoever parses it,
-//! and the next value still begins where it begins.
+//! and the next value still begins where it begins. Of values one after another a broken one must not swallow the rest of
+//! the file: a line that begins with `{` begins a value, whatever was left open before it.
 
 use std::io::{BufReader, Read};
 
@@ -98,15 +99,31 @@ impl<R: Read> Values<R> {
             }
             // A scalar ends before what separates it from the next value.
             match self.peek()? {
-                None if closed => return Ok(cut),
+                // What is left open is found by whoever parses it.
+                None if closed || !self.array => return Ok(cut),
                 None => return Err(self.form("the file ends inside a value")),
+                Some(b'{') if !self.array && byte == b'\n' => return Ok(cut),
                 Some(b' ' | b'\t' | b'\n' | b'\r' | b',' | b']' | b'}' | b'[' | b'{' | b'"') if closed => {
+                    if !self.array && !is_scalar(out) {
+                        self.rest_of_line(out)?;
+                    }
                     return Ok(cut);
                 }
                 Some(next) => byte = next,
             }
             self.advance()?;
         }
+    }
+
+    /// Reads up to the line's end: a line that begins with what is no value is one bad row, not as many as it has words.
+    fn rest_of_line(&mut self, out: &mut Vec<u8>) -> Result<(), RowsError> {
+        while let Some(byte) = self.peek()?.filter(|byte| *byte != b'\n') {
+            if out.len() < ROW_BYTES_MAX {
+                out.push(byte);
+            }
+            self.advance()?;
+        }
+        Ok(())
     }
 
     /// The next byte that isn't white space.
@@ -149,4 +166,9 @@ impl<R: Read> Values<R> {
     fn form(&self, message: &str) -> RowsError {
         RowsError::Form { line: self.line, row: self.row, message: message.to_owned() }
     }
+}
+
+/// Whether these bytes are a number, a boolean or null.
+fn is_scalar(bytes: &[u8]) -> bool {
+    matches!(bytes, b"true" | b"false" | b"null") || matches!(bytes.first(), Some(b'-' | b'0'..=b'9'))
 }

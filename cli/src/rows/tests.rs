@@ -73,6 +73,29 @@ fn documents_one_after_another() {
     assert_eq!(rows[0].content, Ok((UserKey::Int(1), Bins::unnamed(5))));
 }
 
+/// Catches: a document without its last brace or quote that swallowed every document behind it.
+#[test]
+fn a_broken_document_leaves_the_next_line_alone() {
+    for broken in
+        ["{\"id\":2,\"a\":{\"b\":1}", "{\"id\":2,\"a\":\"b}", "{\"id\":[2,{}", "not json at all", "garbage {\"id\":9}"]
+    {
+        let text = format!("{{\"id\":1}}\n{broken}\n{{\"id\":3}}\n{{\"id\":4}}\n{broken}");
+        let (rows, end) = read(text.as_bytes(), &options(Format::Ndjson, "id"));
+        assert_eq!(end, None, "{broken}");
+        assert_eq!(keys(&rows), vec![int(1), None, int(3), int(4), None], "{broken}");
+        assert_eq!(
+            rows.iter().map(|row| (row.number, row.line)).collect::<Vec<_>>(),
+            (1..=5).map(|n| (n, n)).collect::<Vec<_>>()
+        );
+    }
+    let pretty = b"{\n  \"id\": 1,\n  \"list\": [\n    {\"a\": 1}\n  ]\n}\n{\n  \"id\": 2\n}\n";
+    assert_eq!(
+        keys(&read(pretty, &options(Format::Ndjson, "id")).0),
+        vec![int(1), int(2)],
+        "documents of several lines"
+    );
+}
+
 #[test]
 fn nesting_of_a_million_is_one_bad_row() {
     let text = format!("{{\"id\":1,\"a\":{}{}}}\n{{\"id\":2}}", "[".repeat(1_000_000), "]".repeat(1_000_000));

@@ -7,7 +7,7 @@ use super::arguments::parse_arguments;
 use crate::failure::{Exit, Failure};
 use crate::keys::parse_place;
 use crate::output::{Out, OutputFormat, grouped, value_text, wide_table};
-use crate::target::{Target, suggest};
+use crate::target::{Target, is_damaged, suggest};
 
 const HELP: &str = "\
 Examples:
@@ -64,7 +64,7 @@ pub async fn run(args: &RowsArgs) -> Result<Exit, Failure> {
     }
     printer.finish()?;
     client.close().await;
-    Ok(Exit::Ok)
+    Ok(if is_damaged(rows.damaged()) { Exit::Partial } else { Exit::Ok })
 }
 
 /// Prints rows as they come, as tables of a page each or as lines of JSON.

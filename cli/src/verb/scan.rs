@@ -10,7 +10,7 @@ use crate::json::bins_to_value;
 use crate::json::to_text;
 use crate::keys::{parse_hex, parse_place, print_hex, print_key};
 use crate::output::{Out, OutputFormat, count, grouped, object, value_text, wide_table};
-use crate::target::{Target, other_set, suggest};
+use crate::target::{Target, is_damaged, other_set, suggest};
 use crate::verb::get::with_meta;
 
 const HELP: &str = "\
@@ -99,7 +99,7 @@ pub async fn run(args: &ScanArgs) -> Result<Exit, Failure> {
         eprintln!("{hint}");
     }
     client.close().await;
-    Ok(Exit::Ok)
+    Ok(if is_damaged(scan.damaged()) { Exit::Partial } else { Exit::Ok })
 }
 
 struct Printer<'a> {

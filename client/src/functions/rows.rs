@@ -40,6 +40,7 @@ pub struct Rows {
     /// Where to go on once `rows` is empty.
     next_cursor: Option<Cursor>,
     cursor: Option<Cursor>,
+    damaged: u64,
 }
 
 impl Rows {
@@ -48,7 +49,7 @@ impl Rows {
             Ok(parts) => (parts, None),
             Err(error) => (Parts::Done, Some(error)),
         };
-        Rows { parts, failed, rows: VecDeque::new(), next_cursor: cursor, cursor }
+        Rows { parts, failed, rows: VecDeque::new(), next_cursor: cursor, cursor, damaged: 0 }
     }
 
     /// The next row; `None` at the end. After an error the query is over; [`Rows::cursor`] tells where it was.
@@ -113,6 +114,20 @@ impl Rows {
         self.cursor
     }
 
+    /// Places of the node's log that were passed over so far because their bytes are damaged: the function didn't see the
+    /// records that lay there.
+    ///
+    /// ```no_run
+    /// # fn example(rows: &outcrop_client::Rows) {
+    /// if rows.damaged() > 0 {
+    ///     eprintln!("not all records were looked at: {} places are damaged", rows.damaged());
+    /// }
+    /// # }
+    /// ```
+    pub fn damaged(&self) -> u64 {
+        self.damaged
+    }
+
     fn poll_row(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, ClientError>>> {
         if let Some(error) = self.failed.take() {
             return Poll::Ready(Some(Err(error)));
@@ -137,6 +152,7 @@ impl Rows {
         for row in parsed.iter() {
             self.rows.push_back(part.body.slice_ref(row.map_err(ClientError::protocol)?));
         }
+        self.damaged += u64::from(part.damaged);
         self.next_cursor = Some(part.cursor);
         if self.rows.is_empty() {
             self.cursor = self.next_cursor;

@@ -149,6 +149,8 @@ pub struct Place {
     pub cursor: Cursor,
     /// What must be durable before anybody sees its rows.
     pub seen_end: Lsn,
+    /// Places of the log that were passed over so far because their bytes are damaged.
+    pub damaged: u32,
 }
 
 /// A scan that paces itself.
@@ -187,7 +189,8 @@ impl BatchSource for Log {
             let pause = Duration::from_secs(1).mul_f64(records as f64 / f64::from(self.records_per_sec));
             self.due = Instant::now() + pause;
         }
-        Ok(Some(Place { cursor: self.scanner.cursor(), seen_end: self.scanner.seen_end() }))
+        let Log { scanner, .. } = self;
+        Ok(Some(Place { cursor: scanner.cursor(), seen_end: scanner.seen_end(), damaged: scanner.damaged() }))
     }
 }
 

@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use outcrop_wire::frame::LENGTH_BYTES;
 use outcrop_wire::limits::SCAN_FRAME_BYTES;
-use outcrop_wire::reply::{REPLY_HEADER_BYTES, SCAN_END, SCAN_MORE};
+use outcrop_wire::reply::{REPLY_HEADER_BYTES, ScanPart};
 use outcrop_wire::request::{AggregateRequest, RequestBody, RowsRequest, decode_request};
 use outcrop_wire::{Code, Cursor, ReplyHeader, RequestHeader, Verb};
 use tokio::time::{Duration, Instant, timeout_at};
@@ -178,7 +178,7 @@ async fn rows(
         Ok(trace) => {
             let cursor = last.map(|place| place.cursor).or(asked.scan.cursor);
             let cursor = cursor.unwrap_or(Cursor { log_id: 0, start_lsn: 0, position_lsn: 0, emitted: 0 });
-            let end = encode(header.request_id, SCAN_END, cursor, 0, &[]);
+            let end = encode(header.request_id, true, (cursor, 0), 0, &[]);
             bytes += end.len();
             // A caller who counts along leaves with his last row: he was served all the same.
             transmit.transmit(end).await.or_else(|error| if left == 0 { Ok(()) } else { Err(error.to_string()) })?;
@@ -199,6 +199,7 @@ fn forgive(done: Result<Trace, Failed>, has_all: bool) -> Result<Trace, Failed> 
 /// who goes on from there gets the batch again, and not a part of it.
 fn frames(request_id: u32, part: &RowsPart<Place>, before: Option<Place>, left: &mut u64) -> Vec<Bytes> {
     let beginning = Cursor { position_lsn: 0, emitted: 0, ..part.mark.cursor };
+    let damaged = part.mark.damaged - before.map_or(0, |place| place.damaged);
     let before = before.map_or(beginning, |place| place.cursor);
     let (mut start, mut end, mut count) = (0, 0, 0);
     let mut frames = Vec::new();
@@ -207,23 +208,23 @@ fn frames(request_id: u32, part: &RowsPart<Place>, before: Option<Place>, left: 
     {
         let next = (end + 4 + u32::from_le_bytes(*len) as usize).min(part.rows.len());
         if count > 0 && next - start > SCAN_FRAME_BYTES {
-            frames.push(encode(request_id, SCAN_MORE, before, count, &part.rows[start..end]));
+            frames.push(encode(request_id, false, (before, 0), count, &part.rows[start..end]));
             (start, count) = (end, 0);
         }
         (end, count, *left) = (next, count + 1, *left - 1);
     }
-    frames.push(encode(request_id, SCAN_MORE, part.mark.cursor, count, &part.rows[start..end]));
+    frames.push(encode(request_id, false, (part.mark.cursor, damaged), count, &part.rows[start..end]));
     frames
 }
 
-fn encode(request_id: u32, kind: u8, cursor: Cursor, count: u32, rows: &[u8]) -> Bytes {
-    let len = REPLY_HEADER_BYTES + 1 + Cursor::BYTES + 4 + rows.len();
+/// A frame; `place`: the cursor, and the damaged places since the frame before.
+fn encode(request_id: u32, end: bool, place: (Cursor, u32), count: u32, rows: &[u8]) -> Bytes {
+    let (cursor, damaged) = place;
+    let len = REPLY_HEADER_BYTES + 1 + Cursor::BYTES + if damaged > 0 { 4 } else { 0 } + 4 + rows.len();
     let mut frame = Vec::with_capacity(LENGTH_BYTES + len);
     frame.extend_from_slice(&(len as u32).to_le_bytes());
     ReplyHeader::new(request_id, Verb::Rows, Code::Ok).encode(&mut frame);
-    frame.push(kind);
-    cursor.encode(&mut frame);
-    frame.extend_from_slice(&count.to_le_bytes());
+    ScanPart::encode_head(end, cursor, damaged, count, &mut frame);
     frame.extend_from_slice(rows);
     Bytes::from(frame)
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use outcrop_wire::frame::{begin_frame, end_frame};
 use outcrop_wire::limits::{QUERY_FRAME_BYTES_MAX, SCAN_FRAME_BYTES};
-use outcrop_wire::reply::{SCAN_END, SCAN_MORE, encode_error};
+use outcrop_wire::reply::{ScanPart, encode_error};
 use outcrop_wire::request::{RequestBody, ScanRequest, decode_request, peek_request_id};
 use outcrop_wire::{BinSelection, Code, Cursor, Digest, ReplyHeader, StoredRecord, Verb};
 use tokio::time::Instant;
@@ -151,6 +151,7 @@ async fn run(session: &Session, frame: &[u8], id: u32, transmit: &mut impl Trans
     let mut left = if scan.limit == 0 { u64::MAX } else { scan.limit };
     let mut pace = Pace::new(scan.records_per_sec);
     let mut sent = Sent::default();
+    let mut told = 0;
     loop {
         if session.context.is_draining() {
             return Err(CommandError::new(Code::Draining, "the node is shutting down").into());
@@ -167,7 +168,9 @@ async fn run(session: &Session, frame: &[u8], id: u32, transmit: &mut impl Trans
             let durable = namespace.log.wait_durable(scanner.seen_end()).await;
             durable.map_err(|error| CommandError::new(Code::DevicePoisoned, error.to_string()))?;
         }
-        let bytes = part(id, sink, scanner.cursor(), end);
+        let damaged = scanner.damaged() - told;
+        told += damaged;
+        let bytes = part(id, sink, scanner.cursor(), damaged, end);
         sent.bytes += bytes.len();
         transmit.transmit(bytes).await.map_err(|error| Ended::Gone(error.to_string()))?;
         if end {
@@ -211,16 +214,25 @@ fn reserve_head(out: &mut Vec<u8>) {
 }
 
 /// Fills in what stands in front of the records.
-fn part(id: u32, sink: FrameSink<'_>, cursor: Cursor, end: bool) -> Bytes {
-    let mut head = Vec::with_capacity(HEAD_BYTES);
-    head.extend_from_slice(&((sink.out.len() - 4) as u32).to_le_bytes());
-    ReplyHeader::new(id, Verb::Scan, Code::Ok).encode(&mut head);
-    head.push(if end { SCAN_END } else { SCAN_MORE });
-    cursor.encode(&mut head);
-    head.extend_from_slice(&sink.count.to_le_bytes());
+fn part(id: u32, sink: FrameSink<'_>, cursor: Cursor, damaged: u32, end: bool) -> Bytes {
     let mut whole = sink.out;
-    whole[..HEAD_BYTES].copy_from_slice(&head);
+    let mut head = begin_head(whole.len() - HEAD_BYTES, damaged);
+    ReplyHeader::new(id, Verb::Scan, Code::Ok).encode(&mut head);
+    ScanPart::encode_head(end, cursor, damaged, sink.count, &mut head);
+    if head.len() == HEAD_BYTES {
+        whole[..HEAD_BYTES].copy_from_slice(&head);
+    } else {
+        whole.splice(..HEAD_BYTES, head);
+    }
     Bytes::from(whole)
+}
+
+/// A head that begins with the length of its frame.
+fn begin_head(records_bytes: usize, damaged: u32) -> Vec<u8> {
+    let head_bytes = HEAD_BYTES + if damaged > 0 { 4 } else { 0 };
+    let mut head = Vec::with_capacity(head_bytes);
+    head.extend_from_slice(&((head_bytes - 4 + records_bytes) as u32).to_le_bytes());
+    head
 }
 
 /// Keeps a scan to its records a second.

@@ -18,7 +18,7 @@ use crate::index::Entry;
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum ReadError {
     /// Its bytes on the device are damaged.
-    #[error("the record's bytes in {0} are damaged")]
+    #[error("the record's bytes are damaged: {0}")]
     Corrupt(String),
     /// The device refused.
     #[error("{0}")]
@@ -159,12 +159,17 @@ impl Namespace {
                         return Ok((lookup, Some(Stored::Log(read))));
                     }
                     // Another record lies there now: the segment was freed and used anew while the read was under way.
-                    Ok(_) => last = Some((entry.location, ReadError::Corrupt(format!("{:?}", entry.location)))),
+                    Ok(_) => {
+                        last = Some((
+                            entry.location,
+                            ReadError::Corrupt(format!("another record lies at {:?}", entry.location)),
+                        ))
+                    }
                     Err(LogReadError::Device(error)) => {
                         last = Some((entry.location, ReadError::Device(error.to_string())));
                     }
                     Err(other) => {
-                        last = Some((entry.location, ReadError::Corrupt(format!("{:?}: {other}", entry.location))));
+                        last = Some((entry.location, ReadError::Corrupt(other.to_string())));
                     }
                 }
             }

@@ -169,13 +169,17 @@ fn cut(message: &str) -> &str {
     &message[..end]
 }
 
-/// One frame of a scan or row query: `u8 kind, 32 bytes cursor, u32 count, {u32 length, stored record or archived value}*`.
+/// One frame of a scan or row query: `u8 kind, 32 bytes cursor, [u32 damaged places], u32 count, {u32 length, stored record
+/// or archived value}*`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ScanPart<'a> {
     /// Whether this is the scan's last frame.
     pub end: bool,
     /// Where to go on after this frame's records.
     pub cursor: Cursor,
+    /// Places of the log that were passed over since the frame before, because their bytes are damaged: whatever records
+    /// lay there are missing.
+    pub damaged: u32,
     /// Number of records.
     pub count: u32,
     /// The records, each with a `u32` length in front.
@@ -186,19 +190,35 @@ pub struct ScanPart<'a> {
 pub const SCAN_MORE: u8 = 0;
 /// Kind byte of a scan's last frame.
 pub const SCAN_END: u8 = 1;
+/// Added to the kind of a frame that tells of damaged places. A client that doesn't know it takes the frame for malformed,
+/// rather than what it got for everything.
+pub const SCAN_DAMAGED: u8 = 2;
 
 impl<'a> ScanPart<'a> {
     /// Takes the body of a scan's reply apart.
     pub fn parse(body: &'a [u8]) -> Result<Self, ReplyError> {
         let mut reader = Reader::new(body);
-        let end = match reader.u8("scan kind")? {
+        let kind = reader.u8("scan kind")?;
+        let end = match kind & !SCAN_DAMAGED {
             SCAN_MORE => false,
             SCAN_END => true,
             _ => return Err(ReplyError::Field("scan kind")),
         };
         let cursor = Cursor::decode(&mut reader)?;
+        let damaged = if kind & SCAN_DAMAGED != 0 { reader.u32("damaged places")? } else { 0 };
         let count = reader.u32("number of records")?;
-        Ok(ScanPart { end, cursor, count, records: reader.rest() })
+        Ok(ScanPart { end, cursor, damaged, count, records: reader.rest() })
+    }
+
+    /// Appends a frame's body up to its records.
+    pub fn encode_head(end: bool, cursor: Cursor, damaged: u32, count: u32, out: &mut Vec<u8>) {
+        let kind = if end { SCAN_END } else { SCAN_MORE };
+        out.push(if damaged > 0 { kind | SCAN_DAMAGED } else { kind });
+        cursor.encode(out);
+        if damaged > 0 {
+            out.extend_from_slice(&damaged.to_le_bytes());
+        }
+        out.extend_from_slice(&count.to_le_bytes());
     }
 
     /// The stored records, in order; stops after the first malformed one.

@@ -17,7 +17,7 @@ use crate::keys::parse_place;
 use crate::output::grouped;
 use crate::progress::Progress;
 use crate::rows::Format;
-use crate::target::{Target, other_set, suggest};
+use crate::target::{Target, is_damaged, other_set, suggest};
 use crate::verb::scan::bin_names;
 
 const HELP: &str = "\
@@ -32,7 +32,8 @@ from one that is null; its columns are the bins in the order in which they first
 those of --bins. Times to live and generations aren't exported. Without --order records come in the order of the log,
 each once; one that is written around the moment at which the connection breaks may come twice.
 
-Exit codes: 0 all records are out, 3 some couldn't be written (they are named on standard error).";
+Exit codes: 0 all records are out, 3 some couldn't be written (they are named on standard error), or lay in places of the
+node's log that are damaged.";
 
 /// Write the records of a set to a file.
 #[derive(Debug, Args)]
@@ -163,7 +164,7 @@ pub async fn run(args: &ExportArgs) -> Result<Exit, Failure> {
         eprintln!("{hint}");
     }
     client.close().await;
-    Ok(if bad > 0 { Exit::Partial } else { Exit::Ok })
+    Ok(if bad > 0 || is_damaged(scan.damaged()) { Exit::Partial } else { Exit::Ok })
 }
 
 fn shown(namespace: &str, record: &RecordView) -> String {

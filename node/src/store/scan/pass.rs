@@ -54,6 +54,8 @@ pub(super) struct Pass {
     pub seen_end: Lsn,
     /// Records given.
     pub given: u64,
+    /// Places passed over, because their bytes are damaged.
+    pub damaged: u32,
 }
 
 impl Pass {
@@ -79,6 +81,7 @@ impl Pass {
             position: from,
             seen_end: Lsn(0),
             given: 0,
+            damaged: 0,
         })
     }
 
@@ -110,7 +113,8 @@ impl Pass {
         Ok(passed)
     }
 
-    fn skip_damage(&self, offset: usize, bytes: usize) {
+    fn skip_damage(&mut self, offset: usize, bytes: usize) {
+        self.damaged += 1;
         let (segment, name) = (self.piece.id.0, &self.namespace.policy.name);
         tracing::error!(namespace = %name, segment, offset, bytes, "a scan skips what is damaged");
         let at = |offset| Lsn::new(self.piece.sequence, offset);

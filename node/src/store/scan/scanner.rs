@@ -20,6 +20,7 @@ pub struct Scanner {
     pass: Option<Pass>,
     cursor: Cursor,
     seen_end: Lsn,
+    damaged: u32,
 }
 
 /// First eight bytes of a log's identity: what a cursor remembers of it.
@@ -42,7 +43,7 @@ impl Scanner {
         let position = Lsn(cursor.position_lsn);
         let running = Running::begin(namespace.clone(), &filter, position);
         let plan = Plan::new(&namespace.log, Lsn(cursor.start_lsn), position);
-        Ok(Scanner { running, plan, pass: None, cursor, seen_end: Lsn(0) })
+        Ok(Scanner { running, plan, pass: None, cursor, seen_end: Lsn(0), damaged: 0 })
     }
 
     /// Where the scan goes on.
@@ -59,6 +60,11 @@ impl Scanner {
     /// The log number that must be durable before the caller sees what was given.
     pub fn seen_end(&self) -> Lsn {
         self.seen_end
+    }
+
+    /// Places of the log that were passed over so far because their bytes are damaged.
+    pub fn damaged(&self) -> u32 {
+        self.damaged
     }
 
     /// What the scan knows of changes meanwhile; `None` if there is no such set.
@@ -88,6 +94,7 @@ impl Scanner {
         };
         let before = pass.given;
         let passed = pass.advance(sink).await?;
+        self.damaged = self.damaged.saturating_add(std::mem::take(&mut pass.damaged));
         self.cursor.emitted += pass.given - before;
         self.seen_end = self.seen_end.max(pass.seen_end);
         match passed {
