@@ -213,6 +213,7 @@ impl From<ClientError> for Failure {
             (ClientError::Connect { .. }, None) => (Exit::Unavailable, "connect"),
             (ClientError::Closed { .. }, None) => (Exit::Unavailable, "closed"),
             (ClientError::Url(_), None) => (Exit::Usage, "url"),
+            (ClientError::Trust(_), None) => (Exit::Local, "trust"),
             (_, None) => (Exit::Other, "protocol"),
         };
         Failure {

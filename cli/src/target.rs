@@ -57,7 +57,7 @@ impl Target {
         }
         builder.connect().await.map_err(|error| {
             let mut failure = Failure::from(error);
-            if failure.name == "connect" {
+            if failure.name == "connect" && !failure.message.contains("certificate") {
                 failure.advice.push_str(" For a node to try things on: outcrop dev");
             }
             failure

@@ -56,6 +56,9 @@ pub enum ClientError {
         /// Why it failed.
         message: String,
     },
+    /// The certificates to trust can't be had. Nothing was sent.
+    #[error("{0}")]
+    Trust(String),
     /// The connection broke under a read, or the client was closed. Nothing was written.
     #[error("the connection is closed: {message}")]
     Closed {
@@ -119,7 +122,8 @@ impl ClientError {
             | ClientError::Closed { .. }
             | ClientError::Url(_)
             | ClientError::Protocol(_)
-            | ClientError::Typed(_) => None,
+            | ClientError::Typed(_)
+            | ClientError::Trust(_) => None,
         }
     }
 
@@ -157,8 +161,14 @@ impl ClientError {
     /// ```
     pub fn advice(&self) -> &'static str {
         match self {
+            ClientError::Connect { message, .. } if message.contains("invalid peer certificate") => {
+                "The node shows a certificate that isn't trusted here. Name a PEM file with it, or with the one that signed it: --ca FILE or OUTCROP_CA of the commands, ?ca=FILE of a URL, `trust` of the builder. A node that made its own keeps it as dev-cert.pem in its data directory."
+            }
             ClientError::Connect { .. } => {
                 "Check that the node is running, that its address and certificate are the ones given, and that UDP gets through."
+            }
+            ClientError::Trust(_) => {
+                "Name a PEM file with the node's certificate, or with the one that signed it: --ca FILE or OUTCROP_CA of the commands, ?ca=FILE of a URL, `trust` of the builder."
             }
             ClientError::Closed { .. } => "Retry; if it lasts, check the node and the network.",
             ClientError::Url(_) => "Write outcrop://HOST:PORT[,HOST:PORT...][?ca=FILE.pem].",

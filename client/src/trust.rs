@@ -70,10 +70,7 @@ impl Trust {
 }
 
 fn unusable(source: &str, message: impl std::fmt::Display) -> ClientError {
-    ClientError::Connect {
-        address: "the node".to_owned(),
-        message: format!("no certificates from {source}: {message}"),
-    }
+    ClientError::Trust(format!("no certificates from {source}: {message}"))
 }
 
 fn from_file(path: &Path) -> Result<RootCertStore, ClientError> {

@@ -58,7 +58,7 @@ fn read_as_everything(bytes: &[u8]) {
 
 #[test]
 fn a_part_tells_of_damage_only_where_there_is_some() {
-    let cursor = Cursor { log_id: 1, start_lsn: 2, position_lsn: 3, emitted: 4 };
+    let cursor = outcrop_wire::Cursor { log_id: 1, start_lsn: 2, position_lsn: 3, emitted: 4 };
     for (end, damaged) in [(false, 0), (true, 0), (false, 3), (true, u32::MAX)] {
         let mut bytes = Vec::new();
         ScanPart::encode_head(end, cursor, damaged, 1, &mut bytes);

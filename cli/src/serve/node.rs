@@ -5,6 +5,9 @@ use std::path::PathBuf;
 use clap::Args;
 use outcrop_node::Node;
 use outcrop_node::config::Config;
+use outcrop_node::options::TlsOptions;
+use outcrop_node::server::tls::Identity;
+use outcrop_node::world::SystemClock;
 
 use super::{Signals, not_started, serve, start_log};
 use crate::failure::{Exit, Failure};
@@ -42,7 +45,8 @@ pub async fn run(args: &NodeArgs) -> Result<Exit, Failure> {
         std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
     let mut config = Config::load(&args.config, env).map_err(|error| {
         let message = format!("{}: {error}", args.config.display());
-        Failure::usage(message, "Correct it; `outcrop node --check` tells whether it is right.")
+        let check = format!("outcrop node --config {} --check", args.config.display());
+        Failure::usage(message, format!("Correct it; `{check}` tells whether it is right."))
     })?;
     if args.otlp.is_some() {
         config.telemetry.otlp.clone_from(&args.otlp);
@@ -53,6 +57,12 @@ pub async fn run(args: &NodeArgs) -> Result<Exit, Failure> {
         out.flush()?;
         for warning in config.warnings() {
             eprintln!("warning: {warning}");
+        }
+        // The file may be checked on another machine than the node's.
+        if let TlsOptions::Files { .. } = &config.tls
+            && let Err(error) = Identity::load(&config.tls, None, &SystemClock)
+        {
+            eprintln!("warning: here a node would not start: {error}");
         }
         eprintln!("{}: right", args.config.display());
         return Ok(Exit::Ok);
