@@ -28,6 +28,8 @@ pub struct Target {
     pub output: OutputFormat,
 }
 
+/// How long an attempt to connect to one address takes at most.
+const CONNECT_MAX: Duration = Duration::from_secs(3);
 /// Longest deadline: what a request may carry.
 const DEADLINE_MAX: Duration = Duration::from_millis(outcrop_wire::limits::DEADLINE_MS_MAX as u64);
 
@@ -52,6 +54,8 @@ impl Target {
     pub async fn connect(&self) -> Result<Client, Failure> {
         let agent = concat!("outcrop-cli/", env!("CARGO_PKG_VERSION"));
         let mut builder = Client::builder(&self.url).deadline(self.deadline).connections(1).agent(agent);
+        // Who waits no longer than this for an answer doesn't wait longer for a connection either.
+        builder = builder.connect_timeout(self.deadline.min(CONNECT_MAX));
         if let Some(file) = &self.ca {
             builder = builder.trust(Trust::PemFile(file.clone()));
         }

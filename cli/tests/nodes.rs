@@ -115,3 +115,14 @@ fn the_binary_is_the_one_under_test() {
     assert_eq!(String::from_utf8_lossy(&version.stdout), format!("outcrop {}\n", env!("CARGO_PKG_VERSION")));
     assert!(std::path::Path::new(OUTCROP).is_absolute());
 }
+
+/// Catches: a deadline of milliseconds under which a command waited seconds for a node that isn't there.
+#[test]
+fn a_deadline_bounds_connecting_too() {
+    // Bound, and silent: it takes packets and never answers.
+    let silent = std::net::UdpSocket::bind("127.0.0.1:0").expect("a free port");
+    let url = format!("outcrop://{}", silent.local_addr().expect("bound"));
+    let output = outcrop(&["get", "test/s/1", "--url", &url, "--deadline", "150ms"]);
+    assert_eq!(output.status.code(), Some(5), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("no answer within 150 ms"), "{output:?}");
+}

@@ -14,6 +14,8 @@ use crate::url::NodeUrl;
 
 /// How long a request may take unless told otherwise.
 const DEADLINE_DEFAULT: Duration = Duration::from_secs(1);
+/// How long an attempt to connect may take unless told otherwise.
+const CONNECT_TIMEOUT_DEFAULT: Duration = Duration::from_secs(3);
 /// Attempts after the first, unless told otherwise.
 const RETRIES_DEFAULT: u32 = 8;
 /// Measured: few connections with many requests in flight are the fastest.
@@ -42,6 +44,7 @@ pub struct ClientBuilder {
     lanes: Option<usize>,
     trust: Option<Trust>,
     deadline: Option<Duration>,
+    connect_timeout: Duration,
     retries: Option<u32>,
     agent: String,
 }
@@ -54,6 +57,7 @@ impl ClientBuilder {
             lanes: None,
             trust: None,
             deadline: None,
+            connect_timeout: CONNECT_TIMEOUT_DEFAULT,
             retries: None,
             agent: concat!("outcrop-client/", env!("CARGO_PKG_VERSION")).to_owned(),
         }
@@ -103,6 +107,19 @@ impl ClientBuilder {
         self
     }
 
+    /// How long one attempt to connect to one address may take, 1 ms to 10 minutes; 3 s by default. It is no part of a
+    /// request's deadline: a client that gives requests a few milliseconds still gets its connections.
+    ///
+    /// ```
+    /// let builder =
+    ///     outcrop_client::Client::builder("outcrop://127.0.0.1").connect_timeout(std::time::Duration::from_millis(500));
+    /// ```
+    #[must_use]
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.connect_timeout = bounded(timeout);
+        self
+    }
+
     /// Attempts after the first, at most; 8 by default. A node whose device is full (`stop_writes`) is asked three times at
     /// most, within a quarter of a second, whatever is said here.
     ///
@@ -146,6 +163,7 @@ impl ClientBuilder {
             connections: self.connections.or(url.connections).unwrap_or(CONNECTIONS_DEFAULT),
             lanes: self.lanes.or(url.lanes).unwrap_or(LANES_DEFAULT),
             agent: self.agent,
+            connect_timeout: self.connect_timeout,
         };
         let pool = Pool::start(settings).await.map_err(connect_error)?;
         let retries = self.retries.or(url.retries).unwrap_or(RETRIES_DEFAULT);

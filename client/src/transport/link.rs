@@ -23,7 +23,7 @@ use super::spread::Seat;
 use super::sweep::{self, SweepAlarm};
 use super::{ConnectFailure, config};
 
-/// Handshake and hello together.
+/// A lane's stream.
 const OPEN_MAX: Duration = Duration::from_secs(3);
 /// Bytes of a welcome: 32 namespaces with their names take under 2 KiB.
 const WELCOME_BYTES_MAX: usize = 64 << 10;
@@ -74,6 +74,7 @@ pub(crate) async fn open_session(
     host: &str,
     tls: &quinn::ClientConfig,
     agent: &str,
+    patience: Duration,
 ) -> Result<Session, ConnectFailure> {
     let failure = |message: String, code| ConnectFailure { address: remote.to_string(), message, code };
     let opening = async {
@@ -92,9 +93,9 @@ pub(crate) async fn open_session(
             }
         }
     };
-    match tokio::time::timeout(OPEN_MAX, opening).await {
+    match tokio::time::timeout(patience, opening).await {
         Ok(opened) => opened,
-        Err(_) => Err(failure(format!("no answer within {} ms", OPEN_MAX.as_millis()), None)),
+        Err(_) => Err(failure(format!("no answer within {} ms", patience.as_millis()), None)),
     }
 }
 

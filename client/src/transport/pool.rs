@@ -34,6 +34,8 @@ pub(crate) struct PoolSettings {
     pub(crate) connections: usize,
     pub(crate) lanes: usize,
     pub(crate) agent: String,
+    /// Of one attempt at one address: handshake and hello together.
+    pub(crate) connect_timeout: Duration,
 }
 
 /// The connections of one client.
@@ -147,7 +149,7 @@ impl Pool {
 
     /// A new connection: tries every address, the one in use first, each with everything that its name resolves to.
     async fn open(&self) -> Result<Session, ConnectFailure> {
-        let PoolSettings { addresses, tls, agent, .. } = &self.settings;
+        let PoolSettings { addresses, tls, agent, connect_timeout, .. } = &self.settings;
         let begin = self.address.load(Ordering::Relaxed);
         let mut last = ConnectFailure { address: String::new(), message: "no address".to_owned(), code: None };
         for place in (0..addresses.len()).map(|step| (begin + step) % addresses.len()) {
@@ -160,7 +162,7 @@ impl Pool {
                 }
             };
             for remote in resolved {
-                match open_session(remote, &address.host, tls, agent).await {
+                match open_session(remote, &address.host, tls, agent, *connect_timeout).await {
                     Ok(opened) => {
                         self.address.store(place, Ordering::Relaxed);
                         return Ok(opened);
