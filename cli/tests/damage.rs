@@ -42,6 +42,14 @@ fn an_export_without_damaged_records_says_so() {
         assert_eq!(text.matches("somebody of number").count(), 299, "the others are out");
         assert!(!text.contains("00123"));
     }
+    node.warm("document");
+    let counted = node.run(&["doc", "count", "test/s"]);
+    assert_eq!(
+        (counted.status.code(), String::from_utf8_lossy(&counted.stdout).trim()),
+        (Some(3), "299"),
+        "{counted:?}"
+    );
+    assert!(String::from_utf8_lossy(&counted.stderr).contains("NOT ALL records: 1 places"), "{counted:?}");
     assert!(node.fails(7, &["get", "test/s/123"]).contains("damaged"));
     assert_eq!(node.end("TERM"), Some(0));
 }

@@ -116,12 +116,12 @@ async fn aggregate(
     function: &str,
     arguments: &Value,
     target: &Target,
-) -> Result<Value, Failure> {
+) -> Result<(Value, Exit), Failure> {
     let client = target.connect().await?;
     let (namespace, set) = (place.0.as_str(), place.1.as_deref());
     let over = set.map_or_else(|| Over::namespace(namespace), |set| Over::set(namespace, set));
     let result = match client.function(function).value(arguments).aggregate(&over).await {
-        Ok(called) => called.value()?,
+        Ok(called) => (called.value()?, if is_damaged(called.damaged()?) { Exit::Partial } else { Exit::Ok }),
         Err(error) => return Err(suggest(&client, namespace, set, failed(error)).await),
     };
     client.close().await;
@@ -131,11 +131,11 @@ async fn aggregate(
 /// Counts and prints.
 pub async fn count(args: &CountArgs) -> Result<Exit, Failure> {
     let arguments = object([("filter", optional(args.filter.as_deref()))]);
-    let counted = aggregate(&args.place, "document.count", &arguments, &args.target).await?;
+    let (counted, exit) = aggregate(&args.place, "document.count", &arguments, &args.target).await?;
     let mut out = Out::new();
     out.json(&counted)?;
     out.flush()?;
-    Ok(Exit::Ok)
+    Ok(exit)
 }
 
 /// Lists values with how often each is there.
@@ -145,12 +145,12 @@ pub async fn distinct(args: &DistinctArgs) -> Result<Exit, Failure> {
         ("filter", optional(args.filter.as_deref())),
         ("limit", i64::from(args.limit).into()),
     ]);
-    let found = aggregate(&args.place, "document.distinct", &arguments, &args.target).await?;
+    let (found, exit) = aggregate(&args.place, "document.distinct", &arguments, &args.target).await?;
     let mut out = Out::new();
     if args.target.output == OutputFormat::Json {
         out.json(&found)?;
         out.flush()?;
-        return Ok(Exit::Ok);
+        return Ok(exit);
     }
     let mut rows = table(["value", "count"]);
     if let Some(Value::List(values)) = found.get(&"values".into()) {
@@ -164,5 +164,5 @@ pub async fn distinct(args: &DistinctArgs) -> Result<Exit, Failure> {
         out.line("there are more values; --limit tells more of them apart")?;
     }
     out.flush()?;
-    Ok(Exit::Ok)
+    Ok(exit)
 }

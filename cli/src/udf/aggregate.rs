@@ -10,7 +10,7 @@ use super::call::{print_report, with_report};
 use crate::failure::{Exit, Failure};
 use crate::keys::{parse_place, parse_user_key};
 use crate::output::{Out, OutputFormat, value_text};
-use crate::target::{Target, parse_deadline, suggest};
+use crate::target::{Target, is_damaged, parse_deadline, suggest};
 
 const HELP: &str = "\
 Examples:
@@ -113,7 +113,7 @@ pub async fn run(args: &AggregateArgs) -> Result<Exit, Failure> {
     }
     out.flush()?;
     client.close().await;
-    Ok(Exit::Ok)
+    Ok(if is_damaged(called.damaged()?) { Exit::Partial } else { Exit::Ok })
 }
 
 #[cfg(test)]

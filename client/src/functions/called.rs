@@ -122,7 +122,23 @@ impl Called {
         self.sequence
     }
 
-    /// What the call took and logged; all zero and empty unless [`super::Function::report`] asked for it.
+    /// Places of the node's log that an aggregate passed over because their bytes are damaged: the records that lay there are
+    /// missing from its result. The node tells it without being asked.
+    ///
+    /// ```no_run
+    /// # fn example(called: outcrop_client::Called) -> Result<(), outcrop_client::ClientError> {
+    /// if called.damaged()? > 0 {
+    ///     eprintln!("not all records were counted");
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn damaged(&self) -> Result<u64, ClientError> {
+        Ok(self.report()?.damaged_places)
+    }
+
+    /// What the call took and logged; all zero and empty unless [`super::Function::report`] asked for it, or an aggregate
+    /// passed over damage.
     ///
     /// ```no_run
     /// # fn example(called: outcrop_client::Called) -> Result<(), outcrop_client::ClientError> {
@@ -183,6 +199,8 @@ pub struct Report {
     pub elapsed_us: u64,
     /// Of an aggregate: instances that worked side by side.
     pub instances: u64,
+    /// Of an aggregate: places of the log that it passed over because their bytes are damaged.
+    pub damaged_places: u64,
     /// What it logged.
     pub logs: Vec<LogLine>,
     /// Lines beyond the limits, which are not among `logs`.

@@ -101,6 +101,9 @@ pub fn report(resolved: &Resolved, trace: &Trace) -> Result<Vec<u8>, CommandErro
             ("instances", number(usage.instances.into())),
         ]));
     }
+    if usage.damaged_places > 0 {
+        entries.extend(map([("damaged_places", number(usage.damaged_places.into()))]));
+    }
     Ok(archive_value(&Value::Map(entries))?)
 }
 

@@ -232,7 +232,11 @@ pub async fn aggregate(
             };
             let scan = ParallelScan::new(namespace.clone(), &filter);
             let sources = (0..width).map(|_| Segments { scan: scan.clone(), segment: None }).collect();
-            (resolved.loaded.prepared.aggregate(call, sources).await, scan.seen_end())
+            let mut ended = resolved.loaded.prepared.aggregate(call, sources).await;
+            if let Ok(ran) = &mut ended {
+                ran.trace.usage.damaged_places = scan.damaged();
+            }
+            (ended, scan.seen_end())
         }
         Target::Keys(keys) => {
             let keys = Keys {
@@ -258,7 +262,9 @@ pub async fn aggregate(
             Ok(finished)
         }
         Ok(ran) => {
-            let report = if asked.report { report(&resolved, &ran.trace)? } else { Vec::new() };
+            // Whoever takes a part for the whole has to be told, asked or not.
+            let told = asked.report || ran.trace.usage.damaged_places > 0;
+            let report = if told { report(&resolved, &ran.trace)? } else { Vec::new() };
             let mut finished = answered(&ReplyHeader::new(request_id, Verb::Aggregate, Code::Ok), &ran, &report, wait);
             finished.told = Some(Told::ran(&resolved, ran.trace));
             Ok(finished)

@@ -66,6 +66,8 @@ pub struct Usage {
     pub records: u64,
     /// Bytes of a query's batches.
     pub bytes: u64,
+    /// Places of the log that a query passed over, because their bytes are damaged.
+    pub damaged_places: u32,
     /// Instances that took part.
     pub instances: u32,
     /// Times that the guest was interrupted to let others run.

@@ -1,7 +1,7 @@
 //! A scan by several workers: each takes whole segments of the log, one after the other.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use outcrop_flash::Lsn;
 use parking_lot::Mutex;
@@ -36,6 +36,7 @@ pub struct ParallelScan {
     /// A segment is done with, or the scan has failed.
     changed: Notify,
     seen_end: AtomicU64,
+    damaged: AtomicU32,
 }
 
 struct State {
@@ -59,7 +60,13 @@ impl ParallelScan {
         let running = Running::begin(namespace.clone(), filter, Lsn(0));
         let plan = Plan::new(&namespace.log, namespace.log.head(), Lsn(0));
         let state = Mutex::new(State { plan, under_way: 0, failed: None });
-        Arc::new(ParallelScan { running, state, changed: Notify::new(), seen_end: AtomicU64::new(0) })
+        Arc::new(ParallelScan {
+            running,
+            state,
+            changed: Notify::new(),
+            seen_end: AtomicU64::new(0),
+            damaged: AtomicU32::new(0),
+        })
     }
 
     /// The next segment for the caller to read; waits while others read the last ones of a round, since more may follow.
@@ -101,6 +108,11 @@ impl ParallelScan {
     /// The log number that must be durable before anybody is told of what was given.
     pub fn seen_end(&self) -> Lsn {
         Lsn(self.seen_end.load(Ordering::Acquire))
+    }
+
+    /// Places of the log that were passed over so far because their bytes are damaged.
+    pub fn damaged(&self) -> u32 {
+        self.damaged.load(Ordering::Relaxed)
     }
 
     /// Whether no record has been given twice: false if more changed meanwhile than the scan may remember.
@@ -145,6 +157,7 @@ impl SegmentScan {
                 return Err(error);
             }
         };
+        self.scan.damaged.fetch_add(std::mem::take(&mut self.pass.damaged), Ordering::Relaxed);
         self.scan.seen_end.fetch_max(self.pass.seen_end.0, Ordering::AcqRel);
         match passed {
             Passed::Full => Ok(Progress::Full),
