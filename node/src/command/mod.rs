@@ -24,10 +24,11 @@ pub mod route;
 pub mod told;
 pub mod warm;
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use bytes::Bytes;
 use outcrop_wire::request::{RequestError, decode_request, peek_header, peek_request_id};
@@ -224,18 +225,23 @@ async fn within_deadline(
     run: impl Future<Output = Result<Finished, CommandError>>,
 ) -> Finished {
     let wait_ms = u64::from(if header.deadline_ms == 0 { context.deadline_ms_default } else { header.deadline_ms });
-    let mut run = std::pin::pin!(run);
-    let done = match futures_util::poll!(run.as_mut()) {
-        // Most are done at once: no timer for them.
-        Poll::Ready(done) => done,
-        Poll::Pending => match tokio::time::timeout(std::time::Duration::from_millis(wait_ms), run).await {
-            Ok(done) => done,
-            Err(_) if half_done => Err(CommandError::new(
-                Code::Indeterminate,
-                format!("{wait_ms} ms passed; some of the request may have been carried out"),
-            )),
-            Err(_) => Err(commit::out_of_time(wait_ms)),
-        },
+    let (mut run, mut timer) = (std::pin::pin!(run), None);
+    // Most are done at once: no timer for them. What isn't is asked once a turn: a guest that was interrupted must not go
+    // on before others had theirs.
+    let done = poll_fn(|turn| {
+        if let Poll::Ready(done) = run.as_mut().poll(turn) {
+            return Poll::Ready(Some(done));
+        }
+        let timer = timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(Duration::from_millis(wait_ms))));
+        timer.as_mut().poll(turn).map(|()| None)
+    });
+    let done = match done.await {
+        Some(done) => done,
+        None if half_done => Err(CommandError::new(
+            Code::Indeterminate,
+            format!("{wait_ms} ms passed; some of the request may have been carried out"),
+        )),
+        None => Err(commit::out_of_time(wait_ms)),
     };
     done.unwrap_or_else(|error| Finished::refused(header.request_id, header.verb, header.namespace.0, &error))
 }
