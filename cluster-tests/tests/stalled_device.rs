@@ -19,7 +19,7 @@ const LARGE_BYTES: usize = 512 << 10;
 
 fn settings(commit: &str) -> Option<(Settings, Mounted)> {
     let mut settings = Settings::flash("256MiB");
-    let Some(mounted) = Mounted::ext4(&settings.folder().join("mount"), IMAGE_BYTES) else {
+    let Some(mounted) = Mounted::ext4(IMAGE_BYTES) else {
         size::skipped("this user can't mount an ext4, or mkfs.ext4 is missing");
         return None;
     };
