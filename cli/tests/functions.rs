@@ -110,6 +110,11 @@ fn deploy_and_call(dev: &Dev, project: &Project) {
     dev.fails(4, &["call", "test/products/lamp", "corner-shop.discount", "1", "--if-generation", "77"]);
     assert_eq!(dev.json(&["get", "test/products/lamp"])["price"], 54.0, "what was refused changed nothing");
 
+    // What the builder makes of the SDK can be wiped: the calls above were served by one instance, one after the other.
+    let metrics = dev.admin("/metrics");
+    let reused = metrics.lines().find_map(|line| line.strip_prefix("outcrop_function_instances_reused_total "));
+    assert!(reused.and_then(|count| count.parse::<u64>().ok()).is_some_and(|count| count >= 2), "{reused:?}");
+
     let described = dev.ok(&["udf", "describe", NAME]);
     assert!(
         described.contains("Takes `percent` off the price") && described.contains("percent: number"),

@@ -2,8 +2,6 @@
 
 mod support;
 
-use std::io::{Read, Write};
-
 use support::{Dev, OUTCROP, file, outcrop, path};
 
 #[test]
@@ -54,10 +52,7 @@ fn metrics_and_health_are_served() {
     for (path, expected) in
         [("/livez", "200"), ("/readyz", "200"), ("/metrics", "outcrop_set_records{namespace=\"test\",set=\"s\"} 1")]
     {
-        let mut stream = std::net::TcpStream::connect(&node.admin).expect("listens");
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").expect("asked");
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).expect("answered");
+        let answer = node.admin(path);
         assert!(answer.contains(expected), "{path}: {answer}");
     }
 }

@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use crate::Options;
 use crate::error::BuildError;
+use crate::layout::{Layout, PackageMetadata};
 use crate::process::run;
 use crate::toolchain::{TARGET, Toolchain};
 
@@ -24,6 +25,8 @@ pub struct Project {
     pub directory: PathBuf,
     /// The target directory of its workspace.
     pub target_directory: PathBuf,
+    /// How its memory is laid out.
+    pub layout: Layout,
 }
 
 #[derive(Deserialize)]
@@ -38,6 +41,7 @@ struct Package {
     version: String,
     manifest_path: PathBuf,
     targets: Vec<Target>,
+    metadata: Option<PackageMetadata>,
 }
 
 #[derive(Deserialize)]
@@ -64,6 +68,7 @@ pub fn find_project(directory: &Path, package: Option<&str>, toolchain: &Toolcha
         package: found.name.clone(),
         version: found.version.clone(),
         directory: found.manifest_path.parent().unwrap_or(directory).to_owned(),
+        layout: Layout::of(&found.name, found.metadata.as_ref())?,
         target_directory: metadata.target_directory,
     })
 }
@@ -94,10 +99,6 @@ fn choose<'a>(packages: &'a [Package], directory: &Path, wanted: Option<&str>) -
     }
 }
 
-/// Heap that every instance begins with, so that a small call never asks for memory: see the SDK's allocator. It costs
-/// nothing where it isn't touched.
-const FIRST_HEAP_BYTES: u32 = 256 << 10;
-
 /// Builds the package's core module and gives its path. The compiler's words go to standard error.
 pub fn build(
     project: &Project,
@@ -112,7 +113,10 @@ pub fn build(
     if options.offline {
         command.arg("--offline");
     }
-    command.args(["--", "-C"]).arg(format!("link-arg=--initial-heap={FIRST_HEAP_BYTES}"));
+    command.arg("--");
+    for argument in project.layout.linker_arguments() {
+        command.arg("-C").arg(format!("link-arg={argument}"));
+    }
     // Small, fast and with names for backtraces, whatever the workspace says of its own release builds.
     command.env("CARGO_PROFILE_RELEASE_LTO", "fat").env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "1");
     command.env("CARGO_PROFILE_RELEASE_PANIC", "abort").env("CARGO_PROFILE_RELEASE_STRIP", "none");
@@ -157,6 +161,7 @@ mod tests {
             version: "1.0.0".to_owned(),
             manifest_path: PathBuf::from(format!("/w/{name}/Cargo.toml")),
             targets: vec![Target { crate_types: vec![kind.to_owned()] }],
+            metadata: None,
         }
     }
 

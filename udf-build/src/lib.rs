@@ -18,6 +18,7 @@ pub mod cargo;
 pub mod component;
 pub mod core_module;
 mod error;
+pub mod layout;
 pub mod process;
 pub mod toolchain;
 

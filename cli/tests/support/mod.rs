@@ -1,7 +1,8 @@
 //! A real `outcrop dev` of a test's own, and its commands run as a person would run them.
 #![allow(dead_code, missing_docs, reason = "each test binary uses some of it")]
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
@@ -15,7 +16,7 @@ pub const OUTCROP: &str = env!("CARGO_BIN_EXE_outcrop");
 pub struct Dev {
     child: Child,
     pub url: String,
-    pub admin: String,
+    admin_at: String,
     pub home: TempDir,
 }
 
@@ -45,7 +46,16 @@ impl Dev {
         BufReader::new(stdout).read_line(&mut line).expect("its first line");
         let ready: Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{line:?}: {error}"));
         let text = |name: &str| ready[name].as_str().expect(name).to_owned();
-        Dev { url: text("url"), admin: text("admin"), child, home }
+        Dev { url: text("url"), admin_at: text("admin"), child, home }
+    }
+
+    /// What its admin port answers to a path: head and body.
+    pub fn admin(&self, path: &str) -> String {
+        let mut stream = TcpStream::connect(&self.admin_at).expect("the admin port is open");
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").expect("asked");
+        let mut reply = String::new();
+        stream.read_to_string(&mut reply).expect("answered");
+        reply
     }
 
     /// Runs a command against it.

@@ -47,8 +47,12 @@ pub struct NodeStats {
 pub struct FunctionHostStats {
     /// Instances that may be alive at once.
     pub instances_max: u64,
-    /// Instances that are alive.
+    /// Instances that calls and queries use.
     pub instances_in_use: u64,
+    /// Instances that were wiped after a call and wait for another one.
+    pub instances_kept: u64,
+    /// Calls that such an instance served.
+    pub instances_reused: u64,
     /// Calls that wait for an instance.
     pub instances_waiting: u64,
     /// Modules that are being compiled or wait for it.

@@ -1,7 +1,7 @@
 //! Compiled modules as bytes: authenticated before they are loaded. The one room outside of `node/flash` with unsafe code.
 //!
 //! ```text
-//!  0  8   magic "OCARTIF1"
+//!  0  8   magic "OCARTIF2"
 //!  8  32  keyed BLAKE3 of: hash of the component, hash of the engine's version and settings, artifact
 //! 40      the artifact, as the engine serialises it
 //! ```
@@ -24,7 +24,7 @@ use wasmtime::component::Component;
 use super::outcome::Refusal;
 use crate::world::Entropy;
 
-const MAGIC: &[u8; 8] = b"OCARTIF1";
+const MAGIC: &[u8; 8] = b"OCARTIF2";
 const HEADER_BYTES: usize = 40;
 const SECRET_FILE: &str = "secret";
 

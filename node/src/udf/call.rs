@@ -147,9 +147,14 @@ async fn run(
     };
     let view = View::of_subject(subject)?;
     let mut running = Running::start(&linked, setup, view).await?;
-    match finish(&mut running, &linked, call.function, &arguments, encoding, bytes_max).await {
-        Ok((result, staged)) => Ok(Ran { result, staged, trace: running.end() }),
-        Err(failed) => Err(running.end_failed(failed)),
+    let finished = finish(&mut running, &linked, call.function, &arguments, encoding, bytes_max).await;
+    let trace = running.end_and_keep(&linked).await;
+    match finished {
+        Ok((result, staged)) => Ok(Ran { result, staged, trace }),
+        Err(mut failed) => {
+            failed.details.trace = trace;
+            Err(failed)
+        }
     }
 }
 

@@ -22,11 +22,12 @@ use super::compile::{Compiler, Gate};
 use super::engine::{self, running_engine};
 use super::guest_log::GuestLog;
 use super::imports;
+use super::kept::Kept;
 use super::limits::{LimitHit, LimitKind, Limits};
 use super::options::FunctionOptions;
 use super::outcome::{Failed, Refusal};
 use super::prepared::{Exports, Label, Linked, ModuleInfo, Prepared};
-use super::run::{Running, Setup};
+use super::run::{Running, Setup, Wiped};
 use super::state::{CallState, Work};
 use super::view::View;
 use crate::telemetry::stats::FunctionHostStats;
@@ -34,6 +35,9 @@ use crate::world::{Entropy, Pulse};
 
 /// How often a guest is interrupted.
 const BEAT: Duration = Duration::from_millis(1);
+
+/// Which part of the pool may be instances that wait for another call.
+const KEPT_PART: usize = 4;
 
 /// Bounds of a module's `describe`.
 const DESCRIBE: Limits =
@@ -75,6 +79,9 @@ pub(super) struct Shared {
     waiting: AtomicUsize,
     pool: Vec<Handle>,
     next_thread: AtomicUsize,
+    /// Wiped instances that wait for another call.
+    pub kept: Kept,
+    next_module: AtomicU64,
 }
 
 impl Shared {
@@ -83,14 +90,24 @@ impl Shared {
         if let Ok(slot) = self.slots.clone().try_acquire_many_owned(places) {
             return Ok(slot);
         }
-        self.waiting.fetch_add(1, Ordering::Relaxed);
+        self.waiting.fetch_add(1, Ordering::SeqCst);
         let _waiting = Waiting(&self.waiting);
+        // After counting itself: whoever keeps an instance from now on sees that somebody waits.
+        self.kept.clear();
         let room = self.slots.clone().acquire_many_owned(places);
         let waited = tokio::time::timeout(self.options.instance_wait, room).await;
         let allowed = self.options.instances_max.into();
         match waited {
             Ok(Ok(slot)) => Ok(slot),
             _ => Err(Failed::limit(LimitHit { kind: LimitKind::Concurrency, allowed, used: allowed + 1 })),
+        }
+    }
+
+    /// Keeps a wiped instance for the next call of its module, unless somebody waits for its place.
+    pub fn keep(&self, module: u64, wiped: Wiped) {
+        self.kept.put(module, wiped);
+        if self.waiting.load(Ordering::SeqCst) > 0 {
+            self.kept.clear();
         }
     }
 
@@ -142,7 +159,10 @@ impl Host {
         let next_thread = AtomicUsize::new(0);
         let waiting = AtomicUsize::new(0);
         let guest_log = Arc::default();
-        let shared = Shared { engine, options, pulse, guest_log, linker, slots, waiting, pool, next_thread };
+        let kept = Kept::new(options.instances_max as usize / KEPT_PART);
+        let next_module = AtomicU64::new(0);
+        let shared =
+            Shared { engine, options, pulse, guest_log, linker, slots, waiting, pool, next_thread, kept, next_module };
         Ok(Arc::new(Host { shared: Arc::new(shared), gate, cache, cache_hits: AtomicU64::new(0) }))
     }
 
@@ -189,7 +209,8 @@ impl Host {
             Refusal::new(Code::ModuleImportRefused, format!("the component doesn't fit the world: {error:#}"))
         })?;
         let places = self.places(&loaded.component)?;
-        let linked = Linked { shared: self.shared.clone(), pre, exports, places, running: AtomicU32::new(0) };
+        let id = self.shared.next_module.fetch_add(1, Ordering::Relaxed);
+        let linked = Linked { shared: self.shared.clone(), pre, exports, id, places, running: AtomicU32::new(0) };
         let linked = Arc::new(linked);
         let info = describe(&linked).await?;
         Ok(Prepared::new(linked, info, hash, loaded.artifact_bytes))
@@ -217,6 +238,8 @@ impl Host {
         FunctionHostStats {
             instances_max,
             instances_in_use: instances_max.saturating_sub(self.instances_free() as u64),
+            instances_kept: self.shared.kept.count() as u64,
+            instances_reused: self.shared.kept.reused(),
             instances_waiting: self.shared.waiting.load(Ordering::Relaxed) as u64,
             cache_hits: self.cache_hits.load(Ordering::Relaxed),
             log_lines_left_out: self.shared.guest_log.left_out(),
@@ -224,9 +247,9 @@ impl Host {
         }
     }
 
-    /// Instances that could begin now.
+    /// Instances that could begin now; those that are kept make room if need be.
     pub fn instances_free(&self) -> usize {
-        self.shared.slots.available_permits()
+        self.shared.slots.available_permits() + self.shared.kept.count()
     }
 }
 

@@ -5,7 +5,8 @@
 //! committing is for the floors above. The world that a guest sees is `wit/udf.wit`.
 //!
 //! Architecture invariant: a guest has nothing but what `imports` gives it. There is no WASI, no clock, no environment,
-//! no handle that outlives a call; each record call and each query gets memory that no other guest's bytes are in.
+//! no handle that outlives a call; each record call and each query gets memory that no other guest's bytes are in: that of a
+//! fresh instance, or of one that was wiped (see `compile::wipe`).
 
 mod aggregate;
 mod artifact;
@@ -20,6 +21,7 @@ mod failure;
 mod guest_log;
 mod host;
 mod imports;
+mod kept;
 pub mod limits;
 pub mod options;
 pub mod outcome;

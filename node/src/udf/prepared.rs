@@ -10,6 +10,7 @@ use outcrop_wire::limits::MODULE_FUNCTIONS_MAX;
 use wasmtime::component::{Component, ComponentExportIndex, InstancePre};
 
 use super::bindings::outcrop::udf::types;
+use super::compile::wipe::WIPE;
 use super::guest_log::GuestLog;
 use super::host::Shared;
 use super::limits::{LimitHit, LimitKind};
@@ -116,6 +117,8 @@ pub(super) struct Exports {
     pub row_init: ComponentExportIndex,
     pub row_batch: ComponentExportIndex,
     pub describe: ComponentExportIndex,
+    /// Puts an instance back to how it was made, if the compiler could add such an export.
+    pub wipe: Option<ComponentExportIndex>,
 }
 
 impl Exports {
@@ -136,6 +139,7 @@ impl Exports {
             row_init: find("row-init")?,
             row_batch: find("row-batch")?,
             describe: find("describe")?,
+            wipe: component.get_export_index(None, WIPE),
         })
     }
 }
@@ -145,6 +149,8 @@ pub(super) struct Linked {
     pub shared: Arc<Shared>,
     pub pre: InstancePre<CallState>,
     pub exports: Exports,
+    /// Tells its kept instances from those of other modules.
+    pub id: u64,
     /// Places of the pool that an instance takes.
     pub places: u32,
     /// Calls under way.
@@ -240,6 +246,12 @@ impl std::ops::Deref for Place {
 
     fn deref(&self) -> &Linked {
         &self.0
+    }
+}
+
+impl Drop for Linked {
+    fn drop(&mut self) {
+        self.shared.kept.forget(self.id);
     }
 }
 

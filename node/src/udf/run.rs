@@ -44,23 +44,51 @@ type Begin<'a> = (u32, &'a [u8]);
 /// What an export gives: a result, or the guest's refusal.
 pub(super) type Outcome<T> = (Result<T, Failure>,);
 
+/// Calls that one instance serves, one after the other: whatever an engine's store might gather, it is little.
+const CALLS_MAX: u32 = 10_000;
+/// More than wiping can use.
+const WIPE_FUEL: u64 = 1 << 40;
+/// Wiping isn't interrupted: it takes microseconds.
+const WIPE_EPOCHS: u64 = 1 << 40;
+
 /// An instance.
 pub(super) struct Running {
     store: Store<CallState>,
     instance: Instance,
     handed_over_max: u64,
-    _slot: OwnedSemaphorePermit,
+    /// Its size when it was made.
+    made: (u64, u64),
+    /// Calls before this one.
+    calls: u32,
+    /// It trapped or was given something wrong: what it is like now, nobody knows.
+    broken: bool,
+    slot: OwnedSemaphorePermit,
+}
+
+/// An instance between two calls, as good as a fresh one.
+pub(super) struct Wiped {
+    store: Store<CallState>,
+    instance: Instance,
+    made: (u64, u64),
+    calls: u32,
+    slot: OwnedSemaphorePermit,
+}
+
+impl Wiped {
+    /// Whether it could have been made within these limits.
+    pub fn is_within(&self, limits: &Limits) -> bool {
+        self.made.0 <= limits.memory_bytes && self.made.1 <= limits.table_elements
+    }
 }
 
 impl Running {
-    /// Makes a fresh instance.
+    /// Makes a fresh instance, or takes one that is as good.
     pub async fn start(linked: &Linked, setup: Setup, view: View) -> Result<Running, Failed> {
         let shared = &*linked.shared;
-        let slot = shared.slot(linked.places).await?;
         let record_bytes = setup.namespace.as_ref().map_or(0, |namespace| namespace.policy.record_bytes_max as u64);
         let handed_over_max = setup.limits.output_bytes.max(record_bytes) + HANDED_OVER_SPARE_BYTES;
-        let fuel = setup.limits.fuel;
-        let state = CallState::new(Beginning {
+        let (fuel, limits) = (setup.limits.fuel, setup.limits.clone());
+        let beginning = Beginning {
             limits: setup.limits,
             work: setup.work,
             now_ms: setup.now_ms,
@@ -72,19 +100,34 @@ impl Running {
             stack_bytes: shared.options.stack_bytes.into(),
             yields: setup.yields,
             pulse: shared.pulse.join(),
-        });
-        let mut store = Store::new(&shared.engine, state);
+        };
+        if let Some(wiped) = linked.exports.wipe.and_then(|_| shared.kept.take(linked.id, &limits)) {
+            let Wiped { mut store, instance, made, calls, slot } = wiped;
+            store.data_mut().begin_again(beginning);
+            let mut running = Running { store, instance, handed_over_max, made, calls, broken: false, slot };
+            return match arm(&mut running.store, fuel, handed_over_max) {
+                Ok(()) => Ok(running),
+                Err(error) => Err(end_failed(running.store, of_error_of(&error, handed_over_max))),
+            };
+        }
+        let slot = shared.slot(linked.places).await?;
+        let mut store = Store::new(&shared.engine, CallState::new(beginning));
         store.limiter(|state| state);
-        store.set_hostcall_fuel(usize::try_from(handed_over_max).unwrap_or(usize::MAX));
         store.epoch_deadline_callback(interrupted);
-        store.set_epoch_deadline(1);
-        let fueled = store.set_fuel(fuel);
-        let made = match fueled {
+        let made = match arm(&mut store, fuel, handed_over_max) {
             Ok(()) => linked.pre.instantiate_async(&mut store).await,
             Err(error) => Err(error),
         };
+        // The same call takes the same fuel, whether its instance had to be made or not.
+        let made = made.and_then(|instance| match linked.exports.wipe {
+            Some(_) => store.set_fuel(fuel).map(|()| instance),
+            None => Ok(instance),
+        });
         match made {
-            Ok(instance) => Ok(Running { store, instance, handed_over_max, _slot: slot }),
+            Ok(instance) => {
+                let made = store.data().size();
+                Ok(Running { store, instance, handed_over_max, made, calls: 0, broken: false, slot })
+            }
             Err(error) => Err(end_failed(store, of_error_of(&error, handed_over_max))),
         }
     }
@@ -129,6 +172,7 @@ impl Running {
             Ok(function) => function.call_async(&mut self.store, params).await,
             Err(error) => Err(error),
         };
+        self.broken |= called.is_err();
         called.map_err(|error| of_error(&error, self.store.data(), self.handed_over_max))
     }
 
@@ -160,6 +204,29 @@ impl Running {
         end(self.store)
     }
 
+    /// Ends a call. The instance is wiped and kept for the next one, if the module can be wiped and this one is sound.
+    pub async fn end_and_keep(mut self, linked: &Linked) -> Trace {
+        let fuel_left = self.store.get_fuel().unwrap_or(0);
+        let trace = self.store.data_mut().end(fuel_left);
+        if let Some(wipe) = &linked.exports.wipe
+            && !self.broken
+            && self.calls + 1 < CALLS_MAX
+            && self.store.data().size() == self.made
+            && self.wipe(wipe).await.is_ok()
+        {
+            let Running { store, instance, made, calls, slot, .. } = self;
+            linked.shared.keep(linked.id, Wiped { store, instance, made, calls: calls + 1, slot });
+        }
+        trace
+    }
+
+    async fn wipe(&mut self, wipe: &ComponentExportIndex) -> wasmtime::Result<()> {
+        let function = self.instance.get_typed_func::<(), ()>(&mut self.store, wipe)?;
+        self.store.set_epoch_deadline(WIPE_EPOCHS);
+        self.store.set_fuel(WIPE_FUEL)?;
+        function.call_async(&mut self.store, ()).await
+    }
+
     /// Ends it after a failure, which gets what is known of the call.
     pub fn end_failed(self, mut failed: Failed) -> Failed {
         failed.details.trace = self.end();
@@ -167,9 +234,16 @@ impl Running {
     }
 }
 
-fn end(store: Store<CallState>) -> Trace {
+/// What every call begins with.
+fn arm(store: &mut Store<CallState>, fuel: u64, handed_over_max: u64) -> wasmtime::Result<()> {
+    store.set_hostcall_fuel(usize::try_from(handed_over_max).unwrap_or(usize::MAX));
+    store.set_epoch_deadline(1);
+    store.set_fuel(fuel)
+}
+
+fn end(mut store: Store<CallState>) -> Trace {
     let fuel_left = store.get_fuel().unwrap_or(0);
-    store.into_data().into_trace(fuel_left)
+    store.data_mut().end(fuel_left)
 }
 
 fn of_error_of(error: &wasmtime::Error, handed_over_max: u64) -> impl FnOnce(&CallState) -> Failed + '_ {

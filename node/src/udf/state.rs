@@ -76,7 +76,7 @@ pub struct CallState {
     last_words: Option<String>,
     counters: BTreeMap<String, u64>,
     yields: Arc<AtomicU32>,
-    _pulse: PulseUser,
+    pulse: Option<PulseUser>,
 }
 
 /// What an instance begins with.
@@ -130,8 +130,22 @@ impl CallState {
             last_words: None,
             counters: BTreeMap::new(),
             yields: begin.yields,
-            _pulse: begin.pulse,
+            pulse: Some(begin.pulse),
         }
+    }
+
+    /// Another call begins in the same instance, which was wiped: of the last one nothing is left but how large it is.
+    pub fn begin_again(&mut self, begin: Beginning) {
+        let (memory_bytes, table_elements) = self.size();
+        *self = CallState::new(begin);
+        self.memory_bytes = memory_bytes;
+        self.table_elements = table_elements;
+        self.usage.memory_bytes = memory_bytes;
+    }
+
+    /// Bytes of the instance's memories and elements of its tables.
+    pub fn size(&self) -> (u64, u64) {
+        (self.memory_bytes, self.table_elements)
     }
 
     /// Notes that a bound was reached, and makes the error that ends the call.
@@ -240,13 +254,19 @@ impl CallState {
         Err(self.exceed(LimitKind::Wall, allowed, used))
     }
 
-    /// What is told of the call afterwards; `fuel_left` as the engine says.
-    pub fn into_trace(self, fuel_left: u64) -> Trace {
-        let mut usage = self.usage;
+    /// Ends the call and says what is told of it; `fuel_left` as the engine says. Everything of the call's is let go.
+    pub fn end(&mut self, fuel_left: u64) -> Trace {
+        let mut usage = std::mem::take(&mut self.usage);
         usage.fuel = self.limits.fuel.saturating_sub(fuel_left);
         usage.wall = self.started.elapsed();
         usage.yields = self.yields.load(Ordering::Relaxed);
-        Trace { usage, logs: self.logs, counters: self.counters.into_iter().collect(), rests_on: self.rests_on }
+        self.view = View::none();
+        self.batch = None;
+        self.namespace = None;
+        self.last_words = None;
+        self.pulse = None;
+        let counters = std::mem::take(&mut self.counters).into_iter().collect();
+        Trace { usage, logs: std::mem::take(&mut self.logs), counters, rests_on: self.rests_on.take() }
     }
 }
 

@@ -15,14 +15,16 @@ type Column = (&'static str, &'static str, fn(&FunctionHostStats) -> u64);
 /// A number of each function.
 type CallColumn = (&'static str, Option<Unit>, &'static str, fn(&FunctionCallStats) -> u64);
 
-const GAUGES: [Column; 4] = [
+const GAUGES: [Column; 5] = [
     ("function_instances_max", "Instances of functions that may be alive at once", |host| host.instances_max),
-    ("function_instances", "Instances of functions that are alive", |host| host.instances_in_use),
+    ("function_instances", "Instances of functions that calls and queries use", |host| host.instances_in_use),
+    ("function_instances_kept", "Instances that were wiped and wait for another call", |host| host.instances_kept),
     ("function_instances_waiting", "Calls that wait for an instance", |host| host.instances_waiting),
     ("module_compiling", "Modules that are being compiled or wait for it", |host| host.compiling),
 ];
 
-const COUNTERS: [Column; 4] = [
+const COUNTERS: [Column; 5] = [
+    ("function_instances_reused", "Calls that a wiped instance served", |host| host.instances_reused),
     ("module_compilations", "Compilations of modules that have ended", |host| host.compilations),
     ("module_compilations_refused", "Compilations that ended with a refusal", |host| host.compilations_refused),
     ("module_cache_hits", "Modules taken from the cache of compiled ones", |host| host.cache_hits),

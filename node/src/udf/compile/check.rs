@@ -5,6 +5,7 @@ use wasmparser::{
     BinaryReaderError, ComponentImportSectionReader, ComponentInstance, DataSectionReader, Encoding, Parser, Payload,
 };
 
+use super::wipe::WIPE;
 use crate::udf::imports::OFFERED;
 use crate::udf::options::CompileOptions;
 use crate::udf::outcome::Refusal;
@@ -68,6 +69,14 @@ impl Seen {
                 self.open.pop();
             }
             Payload::ComponentImportSection(imports) if self.open.len() == 1 => self.imports(imports)?,
+            Payload::ComponentExportSection(exports) if self.open.len() == 1 => {
+                for export in exports {
+                    if export.map_err(malformed)?.name.name == WIPE {
+                        let message = format!("the component exports `{WIPE}`, a name that the node keeps for itself");
+                        return Err(Refusal::new(Code::ModuleInvalid, message));
+                    }
+                }
+            }
             Payload::FunctionSection(functions) => {
                 self.functions += u64::from(functions.count());
                 within("functions", self.functions, options.functions_max.into())?;
@@ -200,6 +209,14 @@ mod tests {
         assert!(!refused.message.contains("context@1.0.0"), "{refused}");
         let newer = refusal(r#"(component (import "outcrop:udf/context@1.1.0" (instance)))"#, &options);
         assert!(newer.message.contains("this node has version 1.0.0"), "{newer}");
+    }
+
+    #[test]
+    fn a_name_of_the_nodes_own_is_refused() {
+        let text = r#"(component (core module $m (func (export "f"))) (core instance $i (instantiate $m))
+            (func (export "outcrop-wipe") (canon lift (core func $i "f"))))"#;
+        let refused = refusal(text, &CompileOptions::default());
+        assert!(refused.code == Code::ModuleInvalid && refused.message.contains("outcrop-wipe"), "{refused}");
     }
 
     #[test]

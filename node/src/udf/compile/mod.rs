@@ -4,6 +4,7 @@ pub mod check;
 pub mod child;
 mod message;
 mod parent;
+pub mod wipe;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -129,5 +130,9 @@ pub fn compile(component: &[u8], options: &CompileOptions, stack_bytes: u32) -> 
     check::check(component, options)?;
     let failed = |code: Code, error: wasmtime::Error| Refusal::new(code, format!("{error:#}"));
     let engine = compiler_engine(stack_bytes).map_err(|error| failed(Code::Internal, error))?;
+    // Whatever is wrong with the module itself is told of its own bytes.
+    if let Some(artifact) = wipe::with_wipe(component).and_then(|wiped| engine.precompile_component(&wiped).ok()) {
+        return Ok(artifact);
+    }
     engine.precompile_component(component).map_err(|error| failed(Code::ModuleCompileFailed, error))
 }
