@@ -35,6 +35,7 @@ mod batch;
 pub mod bins;
 mod builder;
 mod client;
+pub mod documents;
 mod error;
 pub mod functions;
 pub mod low;

@@ -105,6 +105,14 @@ async fn send(verb: Verb, finished: Finished, transmit: &mut impl Transmit) -> R
     Ok(Served { verb, code, bytes: len + LENGTH_BYTES, told: finished.told })
 }
 
+/// Why a row query ended before its function did.
+enum Stopped {
+    /// The caller is gone.
+    Gone(String),
+    /// The node can't go on with it.
+    Refused(CommandError),
+}
+
 /// Serves a row query; `Err`: the caller is gone.
 async fn rows(
     session: &Session,
@@ -132,7 +140,8 @@ async fn rows(
     let mut left = if asked.scan.limit == 0 { u64::MAX } else { asked.scan.limit };
     let mut last: Option<Place> = None;
     let mut done: Option<Result<_, Failed>> = None;
-    loop {
+    let mut stopped: Option<Stopped> = None;
+    'parts: loop {
         let part = tokio::select! {
             biased;
             part = parts.recv() => part,
@@ -143,17 +152,21 @@ async fn rows(
         };
         let Some(part) = part else { break };
         if session.context.is_draining() {
-            let error = CommandError::new(Code::Draining, "the node is shutting down");
-            return send(Verb::Rows, refused(error), transmit).await;
+            stopped = Some(Stopped::Refused(CommandError::new(Code::Draining, "the node is shutting down")));
+            break;
         }
         if namespace.policy.commit == crate::store::Commit::Flash
             && let Err(error) = durable(namespace, part.mark.seen_end).await
         {
-            return send(Verb::Rows, refused(error), transmit).await;
+            stopped = Some(Stopped::Refused(error));
+            break;
         }
         for frame in frames(header.request_id, &part, last, &mut left) {
             bytes += frame.len();
-            transmit.transmit(frame).await.map_err(|error| error.to_string())?;
+            if let Err(error) = transmit.transmit(frame).await {
+                stopped = Some(Stopped::Gone(error.to_string()));
+                break 'parts;
+            }
         }
         last = Some(part.mark);
         if left == 0 {
@@ -169,6 +182,11 @@ async fn rows(
     let done = forgive(done, left == 0);
     let outcome = done.as_ref().map_or_else(|error| (error.code, &error.details.trace), |trace| (Code::Ok, trace));
     resolved.record(outcome.0, outcome.1, began.elapsed(), functions.clock.now_ms());
+    match stopped {
+        Some(Stopped::Gone(error)) => return Err(error),
+        Some(Stopped::Refused(error)) => return send(Verb::Rows, refused(error), transmit).await,
+        None => {}
+    }
     match done {
         Err(error) => {
             let mut finished = failed((header.request_id, Verb::Rows), &path, Some(&resolved), &error, None);
