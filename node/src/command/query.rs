@@ -272,12 +272,15 @@ pub async fn aggregate(
     }
 }
 
+/// The end of a row query, to be waited for.
+pub type Ended = std::pin::Pin<Box<dyn Future<Output = Result<Trace, Failed>> + Send>>;
+
 /// A row query under way.
 pub struct Rows {
     /// Its batches, in order.
     pub parts: mpsc::Receiver<RowsPart<Place>>,
     /// Its end.
-    pub ended: std::pin::Pin<Box<dyn Future<Output = Result<Trace, Failed>> + Send>>,
+    pub ended: Ended,
     /// Its function.
     pub resolved: Resolved,
 }

@@ -7,6 +7,7 @@ use outcrop_wire::limits::SCAN_FRAME_BYTES;
 use outcrop_wire::reply::{REPLY_HEADER_BYTES, ScanPart};
 use outcrop_wire::request::{AggregateRequest, RequestBody, RowsRequest, decode_request};
 use outcrop_wire::{Code, Cursor, ReplyHeader, RequestHeader, Verb};
+use tokio::sync::mpsc::Receiver;
 use tokio::time::{Duration, Instant, timeout_at};
 
 use super::io::Transmit;
@@ -14,7 +15,7 @@ use super::session::Session;
 use crate::command::answer::Finished;
 use crate::command::error::CommandError;
 use crate::command::functions::failed;
-use crate::command::query::{self, Place, Rows};
+use crate::command::query::{self, Ended, Place, Rows};
 use crate::command::route;
 use crate::command::told::Told;
 use crate::store::Namespace;
@@ -113,6 +114,52 @@ enum Stopped {
     Refused(CommandError),
 }
 
+/// How far a row query has come.
+struct Passed {
+    /// Bytes that were sent.
+    bytes: usize,
+    /// Rows that the caller still wants.
+    left: u64,
+    /// Where the last batch ended.
+    last: Option<Place>,
+    /// How the function ended, if it did.
+    done: Option<Result<Trace, Failed>>,
+}
+
+/// Sends rows as they come, until there are no more or the caller has enough.
+async fn pass_on(
+    (session, namespace, request_id): (&Session, &Namespace, u32),
+    (parts, ended): (&mut Receiver<RowsPart<Place>>, &mut Ended),
+    passed: &mut Passed,
+    transmit: &mut impl Transmit,
+) -> Result<(), Stopped> {
+    loop {
+        let part = tokio::select! {
+            biased;
+            part = parts.recv() => part,
+            end = &mut *ended, if passed.done.is_none() => {
+                passed.done = Some(end);
+                continue;
+            }
+        };
+        let Some(part) = part else { return Ok(()) };
+        if session.context.is_draining() {
+            return Err(Stopped::Refused(CommandError::new(Code::Draining, "the node is shutting down")));
+        }
+        if namespace.policy.commit == crate::store::Commit::Flash {
+            durable(namespace, part.mark.seen_end).await.map_err(Stopped::Refused)?;
+        }
+        for frame in frames(request_id, &part, passed.last, &mut passed.left) {
+            passed.bytes += frame.len();
+            transmit.transmit(frame).await.map_err(|error| Stopped::Gone(error.to_string()))?;
+        }
+        passed.last = Some(part.mark);
+        if passed.left == 0 {
+            return Ok(());
+        }
+    }
+}
+
 /// Serves a row query; `Err`: the caller is gone.
 async fn rows(
     session: &Session,
@@ -136,43 +183,11 @@ async fn rows(
             return send(Verb::Rows, told, transmit).await;
         }
     };
-    let mut bytes = 0;
-    let mut left = if asked.scan.limit == 0 { u64::MAX } else { asked.scan.limit };
-    let mut last: Option<Place> = None;
-    let mut done: Option<Result<_, Failed>> = None;
-    let mut stopped: Option<Stopped> = None;
-    'parts: loop {
-        let part = tokio::select! {
-            biased;
-            part = parts.recv() => part,
-            end = &mut ended, if done.is_none() => {
-                done = Some(end);
-                continue;
-            }
-        };
-        let Some(part) = part else { break };
-        if session.context.is_draining() {
-            stopped = Some(Stopped::Refused(CommandError::new(Code::Draining, "the node is shutting down")));
-            break;
-        }
-        if namespace.policy.commit == crate::store::Commit::Flash
-            && let Err(error) = durable(namespace, part.mark.seen_end).await
-        {
-            stopped = Some(Stopped::Refused(error));
-            break;
-        }
-        for frame in frames(header.request_id, &part, last, &mut left) {
-            bytes += frame.len();
-            if let Err(error) = transmit.transmit(frame).await {
-                stopped = Some(Stopped::Gone(error.to_string()));
-                break 'parts;
-            }
-        }
-        last = Some(part.mark);
-        if left == 0 {
-            break;
-        }
-    }
+    let limit = if asked.scan.limit == 0 { u64::MAX } else { asked.scan.limit };
+    let mut passed = Passed { bytes: 0, left: limit, last: None, done: None };
+    let way = (session, &**namespace, header.request_id);
+    let stopped = pass_on(way, (&mut parts, &mut ended), &mut passed, transmit).await.err();
+    let Passed { mut bytes, left, last, done } = passed;
     // With nobody to take rows the guest ends here, and tells what it took.
     drop(parts);
     let done = match done {
