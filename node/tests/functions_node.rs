@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use outcrop_client::{Client, ClientError, Code, Key, ModuleLimits, Signature, Target, Trust};
+use outcrop_client::{Client, ClientError, Code, Key, ModuleLimits, Signature, Target, Trust, Ttl};
 use outcrop_node::Node;
 use outcrop_node::config::Config;
 use ring::signature::{Ed25519KeyPair, KeyPair};
@@ -184,4 +184,37 @@ async fn a_node_without_functions_says_so() {
     let error = call(&client, "open", "shop.run").await.expect_err("there are none");
     assert!(error.code().is_some() && error.to_string().contains("functions"), "{error}");
     node.shutdown().await.expect("it ends in order");
+}
+
+/// Catches: keys of large records that were read 32 at a time, whatever they came to together.
+#[tokio::test]
+async fn a_batch_of_keys_is_bounded_by_the_bytes_of_its_records() {
+    const RECORDS: i64 = 64;
+    const RECORD_BYTES: usize = 60_000;
+    let node = Node::start(config("")).await.expect("a node");
+    let client = connect(&node).await;
+    let accept = "(call $context.count (i32.const 600) (i32.const 7) (i64.const 1))
+        (call $context.count (i32.const 607) (i32.const 5) (i64.extend_i32_u (local.get $len)))
+        (if (i32.gt_u (local.get $len) (i32.const 140000)) (then
+          (call $context.count (i32.const 612) (i32.const 4) (i64.const 1))))
+        (call $ok)";
+    let guest = Guest::new("sum", AGGREGATE)
+        .import(&["context.count"])
+        .item(r#"(data (i32.const 600) "batchesbytesover")"#)
+        .export("aggregate-accept", accept)
+        .export("aggregate-state", "(call $ok_bytes (i32.const 0) (i32.const 0))")
+        .export("aggregate-merge", "(call $ok)")
+        .export("aggregate-finish", "(call $ok_bytes (i32.const 0) (i32.const 0))");
+    let modules = client.modules();
+    modules.upload("large", "1", &guest.component(), None).await.expect("a module");
+    modules.activate("large", "1").await.expect("active");
+    let keys: Vec<Key> = (0..RECORDS).map(|number| Key::new("open", "set", number)).collect();
+    for key in &keys {
+        client.set_bytes(key, &vec![7; RECORD_BYTES], Ttl::Never).await.expect("written");
+    }
+    client.aggregate::<()>(&Target::keys("open", keys), "large.sum", &()).await.expect("it runs");
+    let counters = modules.stats("large").await.expect("served").counters;
+    assert!(counters["bytes"] >= RECORDS as u64 * RECORD_BYTES as u64, "{counters:?}");
+    assert_eq!(counters["batches"], RECORDS as u64 / 2, "two of them fit a batch of 128 KiB: {counters:?}");
+    assert!(!counters.contains_key("over"), "{counters:?}");
 }
