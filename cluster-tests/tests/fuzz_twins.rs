@@ -71,3 +71,8 @@ fn segment_recovery() {
     // Each round makes and opens a whole device.
     run("segment_recovery", targets::segment_recovery, rounds() / 25);
 }
+
+#[test]
+fn wipe() {
+    run("wipe", targets::wipe, rounds());
+}

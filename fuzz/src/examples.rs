@@ -171,3 +171,37 @@ pub fn configurations() -> &'static [Vec<u8>] {
         vec![whole.into_bytes(), short.as_bytes().to_vec(), Vec::new()]
     })
 }
+
+/// Components, some of which can be wiped: a module with memory and globals, tied to an import as `wit-component` does it.
+pub fn components() -> &'static [Vec<u8>] {
+    const TEXTS: [&str; 3] = [
+        r#"(component (core module $m
+            (memory (export "m") 2) (global $a (mut i32) (i32.const 7)) (global (mut f64) (f64.const nan))
+            (table 2 funcref) (elem (i32.const 0) func $f)
+            (func $f (export "f") (i32.store8 (i32.const 5) (global.get $a)) (global.set $a (i32.const 1)))
+            (data (i32.const 65530) "abcdefgh") (data "passive") (data (i32.const 0) "b"))
+          (core instance $i (instantiate $m))
+          (func (export "f") (canon lift (core func $i "f"))))"#,
+        r#"(component (import "log" (func $log (param "line" string)))
+          (core module $shim (type $t (func (param i32 i32))) (table (export "t") 1 1 funcref)
+            (func (export "0") (param i32 i32) (call_indirect (type $t) (local.get 0) (local.get 1) (i32.const 0))))
+          (core module $m (import "h" "0" (func (param i32 i32))) (memory (export "memory") 1)
+            (global $heap (mut i64) (i64.const -1)) (func (export "f") (call 0 (i32.const 0) (i32.const 4)))
+            (data (i32.const 0) "line"))
+          (core module $fix (import "" "t" (table 1 1 funcref)) (import "" "0" (func (param i32 i32)))
+            (elem (i32.const 0) func 0))
+          (core instance $s (instantiate $shim))
+          (core instance $i (instantiate $m (with "h" (instance $s))))
+          (core func $l (canon lower (func $log) (memory (core memory $i "memory"))))
+          (core instance (instantiate $fix (with "" (instance (export "t" (table $s "t")) (export "0" (func $l))))))
+          (component $c (import "f" (func $f)) (export "g" (func $f)))
+          (func $f (canon lift (core func $i "f")))
+          (instance $e (instantiate $c (with "f" (func $f))))
+          (export "e" (instance $e)))"#,
+        r#"(component (core module $m (memory 1) (table 2 funcref) (data $d "x")
+            (func (export "f") (table.set (i32.const 0) (ref.null func)) (data.drop $d) (drop (memory.grow (i32.const 1)))))
+          (core instance $i (instantiate $m)) (func (export "f") (canon lift (core func $i "f"))))"#,
+    ];
+    static MADE: OnceLock<Vec<Vec<u8>>> = OnceLock::new();
+    MADE.get_or_init(|| TEXTS.iter().map(|text| wat::parse_str(text).expect("well formed")).collect())
+}

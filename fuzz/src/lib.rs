@@ -172,3 +172,16 @@ pub fn config(data: &[u8]) {
         Err(error) => assert!(!error.to_string().is_empty()),
     }
 }
+
+/// Whatever a component is like, nothing panics, and one that can be wiped is valid with what was added, once.
+pub fn wipe(data: &[u8]) {
+    use outcrop_node::udf::compile::wipe::with_wipe;
+    let component = input(data, examples::components());
+    if let Some(wiped) = with_wipe(&component) {
+        let mut validator = wasmparser::Validator::new_with_features(wasmparser::WasmFeatures::all());
+        assert!(validator.validate_all(&component).is_ok(), "only valid components are added to");
+        let validated = wasmparser::Validator::new_with_features(wasmparser::WasmFeatures::all()).validate_all(&wiped);
+        assert!(validated.is_ok(), "{:?}", validated.err());
+        assert!(with_wipe(&wiped).is_none(), "the name is taken");
+    }
+}
