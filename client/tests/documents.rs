@@ -8,7 +8,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use outcrop_client::documents::DocumentError;
-use outcrop_client::{Batch, Bins, ClientError, Code, PutOptions, ScanOptions, UserKey, Value};
+use outcrop_client::low::Session;
+use outcrop_client::{Batch, Bins, ClientError, Code, Key, PutOptions, ScanOptions, UserKey, Value};
+use outcrop_node::udf::Compiler;
+use outcrop_wire::request::CallRequest;
+use outcrop_wire::{FunctionPath, RequestBody};
 use serde::{Deserialize, Serialize};
 
 use models::Models;
@@ -175,5 +179,30 @@ async fn a_query_that_is_dropped_is_counted_all_the_same() {
             _ => tokio::time::sleep(Duration::from_millis(10)).await,
         }
     }
+    models.stop().await;
+}
+
+/// Catches: a first call whose module took longer to compile than its caller would wait was told of a turn it waited for.
+#[tokio::test]
+async fn a_call_that_waits_for_the_compiler_is_told_so() {
+    // A compiler that never ends, in place of one that takes longer than the deadline.
+    let endless = Compiler::Child { program: "sleep".into(), args: vec!["3600".into()] };
+    let models = Models::start_with(1, endless).await;
+    let mut session = Session::open(&models.client).await.expect("a connection");
+    // Of the node; the session itself waits for as long as it takes.
+    session.set_deadline_ms(50);
+    let namespace = session.namespace("test").expect("there");
+    let key = Key::new("test", "shop", "lamp");
+    let function = FunctionPath { module: "document", version: None, function: "get" };
+    let call = CallRequest { key: key.borrow(), if_generation: None, report: false, function, arguments: &[] };
+    session.submit(namespace, &RequestBody::Call(call), 1).expect("there is room");
+    session.flush().await.expect("sent");
+    let mut completions = Vec::new();
+    session.recv_batch(&mut completions).await.expect("a reply");
+    let reply = completions[0].reply().expect("well formed");
+    let message = String::from_utf8_lossy(reply.body);
+    assert_eq!(reply.header.code, Code::DeadlineExceeded);
+    assert!(message.contains("the module document was being compiled"), "{message}");
+    session.close().await;
     models.stop().await;
 }

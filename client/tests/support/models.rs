@@ -19,6 +19,10 @@ pub struct Models {
 
 impl Models {
     pub async fn start(workers: usize) -> Models {
+        Models::start_with(workers, Compiler::InProcess).await
+    }
+
+    pub async fn start_with(workers: usize, compiler: Compiler) -> Models {
         let mut config = Config::dev(None, "test");
         config.listen.data = ([127, 0, 0, 1], 0).into();
         config.listen.admin = None;
@@ -28,7 +32,7 @@ impl Models {
             version: module.version,
             component: bytes::Bytes::from_static(module.component),
         });
-        let equipment = Equipment { compiler: Compiler::InProcess, built_in: built_in.collect() };
+        let equipment = Equipment { compiler, built_in: built_in.collect() };
         let node = Node::start_in(config, World { equipment, ..World::default() }).await.expect("a node");
         let trust = Trust::Pem(node.certificate_pem().to_owned());
         // Patient: the modules are compiled when they are called first, and the machine may be busy.

@@ -53,8 +53,8 @@ pub async fn commit(
     }
 }
 
-/// What a caller is told whose write ran out of time while it waited for room: nothing was done.
-pub fn out_of_time(deadline_ms: u64) -> CommandError {
-    let message = format!("{deadline_ms} ms passed while the request waited for its turn; nothing was done");
+/// What a caller is told whose request ran out of time before it began; `while_what` it waited for.
+pub fn out_of_time(deadline_ms: u64, while_what: &str) -> CommandError {
+    let message = format!("{deadline_ms} ms passed while {while_what}; nothing was done");
     CommandError::new(Code::DeadlineExceeded, message)
 }

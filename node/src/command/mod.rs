@@ -191,7 +191,8 @@ async fn carry_out(context: Arc<Context>, frame: Bytes) -> Finished {
         Err(error) => return unreadable(&frame, error),
     };
     let half_done = may_be_half_done(&body);
-    within_deadline(&context, &header, half_done, run(&context, &header, body)).await
+    let waits = || WAITS_FOR_ITS_TURN.to_owned();
+    within_deadline(&context, &header, half_done, waits, run(&context, &header, body)).await
 }
 
 async fn carry_out_call(context: Arc<Context>, frame: Bytes, digest: Option<Digest>) -> Finished {
@@ -210,18 +211,30 @@ async fn carry_out_call(context: Arc<Context>, frame: Bytes, digest: Option<Dige
             _ => Err(CommandError::new(Code::Internal, "a request of another verb took the way of calls")),
         }
     };
-    within_deadline(&context, &header, false, run).await
+    let waits = || match (&body, context.functions()) {
+        (RequestBody::Call(asked), Ok(functions)) if functions.registry.is_loading(&asked.function) => {
+            let module = asked.function.module;
+            format!("the module {module} was being compiled, which its first call has to wait for")
+        }
+        _ => WAITS_FOR_ITS_TURN.to_owned(),
+    };
+    within_deadline(&context, &header, false, waits, run).await
 }
 
 fn unreadable(frame: &Bytes, error: RequestError) -> Finished {
     Finished::refused(peek_request_id(frame).unwrap_or(0), Verb::Info, 0, &error.into())
 }
 
-/// Runs until it is done or the request's time is over. `half_done`: whether some of it may have been done by then.
+/// What most requests wait for that run out of time.
+const WAITS_FOR_ITS_TURN: &str = "the request waited for its turn";
+
+/// Runs until it is done or the request's time is over. `half_done`: whether some of it may have been done by then; `waits`:
+/// what it was waiting for if it wasn't.
 async fn within_deadline(
     context: &Context,
     header: &RequestHeader,
     half_done: bool,
+    waits: impl Fn() -> String,
     run: impl Future<Output = Result<Finished, CommandError>>,
 ) -> Finished {
     let wait_ms = u64::from(if header.deadline_ms == 0 { context.deadline_ms_default } else { header.deadline_ms });
@@ -241,7 +254,7 @@ async fn within_deadline(
             Code::Indeterminate,
             format!("{wait_ms} ms passed; some of the request may have been carried out"),
         )),
-        None => Err(commit::out_of_time(wait_ms)),
+        None => Err(commit::out_of_time(wait_ms, &waits())),
     };
     done.unwrap_or_else(|error| Finished::refused(header.request_id, header.verb, header.namespace.0, &error))
 }

@@ -151,6 +151,12 @@ impl Registry {
         live.resolved(&loaded, path, namespace)
     }
 
+    /// Whether what a path names is there, but isn't compiled or loaded yet.
+    pub fn is_loading(&self, path: &FunctionPath<'_>) -> bool {
+        let version = self.module(path.module).ok().and_then(|live| live.version(path.version).ok());
+        version.is_some_and(|version| version.loaded().is_none())
+    }
+
     /// A version in memory. Loading it goes on when those who wait for it give up: a module whose compilation takes longer
     /// than a call may would never be there otherwise.
     async fn ready(self: &Arc<Self>, live: &Arc<Live>, version: &Arc<Version>) -> Result<Arc<Loaded>, Refusal> {
