@@ -27,6 +27,8 @@ pub enum Exit {
     Other = 7,
     /// A file, device or port of this machine can't be used.
     Local = 8,
+    /// It was interrupted (ctrl-c), as shells number it; writes under way may or may not have happened.
+    Interrupted = 130,
 }
 
 impl Exit {

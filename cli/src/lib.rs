@@ -57,9 +57,39 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 /// and what it still has to say on them, until they have been silent for long, also while it shuts down.
 const GOODBYE: Duration = Duration::from_millis(5);
 
+/// How long a command that is interrupted may take to say goodbye.
+const INTERRUPTED: Duration = Duration::from_millis(250);
+
+/// Comes when the command is interrupted (ctrl-c), from a thread of its own: a command that is blocked, by a terminal say,
+/// ends as well, a little later.
+fn interruption(listens: bool) -> tokio::sync::oneshot::Receiver<()> {
+    let (tell, told) = tokio::sync::oneshot::channel();
+    if listens {
+        let wait = move || {
+            let waited = runtime().is_ok_and(|runtime| runtime.block_on(tokio::signal::ctrl_c()).is_ok());
+            if waited {
+                // Nobody listens any more: it is ending already.
+                let _ = tell.send(());
+                std::thread::sleep(INTERRUPTED);
+                std::process::exit(Exit::Interrupted as i32);
+            }
+        };
+        // Without the thread ctrl-c ends the process as it always does.
+        let _ = std::thread::Builder::new().name("interrupt".to_owned()).spawn(wait);
+    }
+    told
+}
+
 async fn run_to_goodbye(command: Command) -> Result<Exit, Failure> {
-    let result = run(command).await;
-    if result.is_err() {
+    // Those that serve or measure end in their own way.
+    let ends_itself = matches!(command, Command::Dev(_) | Command::Node(_) | Command::Bench(_));
+    let interrupted = interruption(!ends_itself);
+    let result = tokio::select! {
+        result = run(command) => result,
+        // The command is dropped, and with it its requests: the node stops what it does for them.
+        Ok(()) = interrupted => Ok(Exit::Interrupted),
+    };
+    if matches!(result, Err(_) | Ok(Exit::Interrupted)) {
         // Its clients were dropped: their last packets leave in the runtime's next turns.
         tokio::time::sleep(GOODBYE).await;
     }

@@ -121,3 +121,26 @@ fn a_deadline_bounds_connecting_too() {
     assert_eq!(output.status.code(), Some(5), "{output:?}");
     assert!(String::from_utf8_lossy(&output.stderr).contains("no answer within 150 ms"), "{output:?}");
 }
+
+/// Catches: a command that ctrl-c ended without a word to the node, which went on with its request until the connection had
+/// been silent for long.
+#[test]
+fn an_interrupted_command_says_goodbye() {
+    let node = Dev::start();
+    for number in 0..50 {
+        node.ok(&["put", &format!("test/s/{number}"), "--value", "x"]);
+    }
+    let mut command = node.command(&["scan", "test/s", "--rate", "1", "--output", "json"]);
+    let mut child = command.stdout(std::process::Stdio::piped()).spawn().expect("it starts");
+    let mut line = String::new();
+    let stdout = child.stdout.as_mut().expect("piped");
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(stdout), &mut line).expect("a record");
+    let connected = |text: &str| text.lines().any(|line| line == "outcrop_connections 1");
+    assert!(connected(&node.admin("/metrics")), "{}", node.admin("/metrics"));
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("it runs");
+    assert_eq!(child.wait().expect("it ends").code(), Some(130));
+    while connected(&node.admin("/metrics")) {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+}

@@ -218,3 +218,38 @@ async fn a_batch_of_keys_is_bounded_by_the_bytes_of_its_records() {
     assert_eq!(counters["batches"], RECORDS as u64 / 2, "two of them fit a batch of 128 KiB: {counters:?}");
     assert!(!counters.contains_key("over"), "{counters:?}");
 }
+
+/// Catches: an instance that failed gave up its share of the scan, and the caller was told of that (`overloaded`, which the
+/// client retries) in place of the failure, whichever came first.
+#[tokio::test]
+async fn an_aggregate_tells_the_failure_that_ended_it() {
+    let two_threads = config("").to_toml().replace("threads = 1", "threads = 2");
+    let node = Node::start(Config::parse(&two_threads).expect("a configuration")).await.expect("a node");
+    let client = connect(&node).await;
+    // Fails at the batch with the mark, and takes its time with all others.
+    let accept = "(local $at i32)
+        (loop $more
+          (if (i32.eq (i32.load (i32.add (local.get $ptr) (local.get $at))) (i32.const 0x5eed5eed)) (then
+            (return (call $failure (i32.const 600) (i32.const 4) (i32.const 604) (i32.const 4)))))
+          (local.set $at (i32.add (local.get $at) (i32.const 1)))
+          (br_if $more (i32.lt_u (i32.add (local.get $at) (i32.const 4)) (local.get $len))))
+        (call $ok)";
+    let guest = Guest::new("sum", AGGREGATE)
+        .item(r#"(data (i32.const 600) "markcode")"#)
+        .export("aggregate-accept", accept)
+        .export("aggregate-state", "(call $ok_bytes (i32.const 0) (i32.const 0))");
+    let modules = client.modules();
+    modules.upload("fails", "1", &guest.component(), None).await.expect("a module");
+    modules.activate("fails", "1").await.expect("active");
+    for number in 0..200_i64 {
+        let bytes = if number == 100 { 0x5eed_5eed_u32.to_le_bytes().repeat(100) } else { vec![7; 60_000] };
+        client.set_bytes(&Key::new("open", "set", number), &bytes, Ttl::Never).await.expect("written");
+    }
+    for round in 0..40 {
+        let ended = client.aggregate::<()>(&Target::set("open", "set"), "fails.sum", &()).await;
+        let error = ended.expect_err("it fails");
+        assert_eq!(error.code(), Some(Code::FunctionFailed), "round {round}: {error}");
+    }
+    let stats = modules.stats("fails").await.expect("served");
+    assert_eq!((stats.functions[0].calls, stats.functions[0].failures.len()), (40, 1), "{stats:?}");
+}

@@ -176,6 +176,22 @@ async fn a_trap_tells_where_and_leaves_others_alone() {
     assert!(ran.is_ok());
 }
 
+/// Catches: a stack in the guest's memory that overflowed, told as nothing but a bad access.
+#[tokio::test]
+async fn a_bad_access_many_calls_deep_points_at_the_stack() {
+    let bench = Bench::new().await;
+    let deep = Guest::record("(call $deep (i32.const 60000)) (call $ok)").item(
+        "(func $deep (param $at i32) (i32.store (local.get $at) (i32.const 1))
+           (call $deep (i32.sub (local.get $at) (i32.const 512))))",
+    );
+    let failed = bench.run(&bench.prepare(&deep).await, &key("a"), &Value::Null).await.expect_err("it traps");
+    assert_eq!(failed.code, Code::FunctionTrapped);
+    assert!(failed.message.contains("out of bounds") && failed.message.contains("stack-kib"), "{failed}");
+    let flat = Guest::record("(i32.store (i32.const -4) (i32.const 1)) (call $ok)");
+    let failed = bench.run(&bench.prepare(&flat).await, &key("a"), &Value::Null).await.expect_err("it traps");
+    assert!(failed.message.contains("out of bounds") && !failed.message.contains("stack-kib"), "{failed}");
+}
+
 #[tokio::test]
 async fn other_records_are_read_as_committed() {
     let bench = Bench::new().await;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use outcrop_node::udf::registry::{NamespaceRules, Registry};
+use outcrop_node::udf::registry::{LimitOverrides, NamespaceRules, Part, Received, Registry};
 use outcrop_node::udf::{CompileOptions, Compiler, FunctionOptions, Host, Limits};
 use outcrop_node::world::SeededEntropy;
 use outcrop_wire::{Code, FunctionPath, Value};
@@ -143,4 +143,64 @@ async fn a_call_whose_node_shuts_down_is_told_so() {
     pool.shutdown_background();
     let ended = tokio::time::timeout(Duration::from_secs(60), call).await.expect("it ends").expect("no panic");
     assert_eq!(ended.expect_err("it is cancelled").code, Code::FunctionCancelled);
+}
+
+/// Catches: a version whose file was damaged or lost, and which "is there already" when it is uploaded again.
+#[tokio::test]
+async fn a_damaged_or_lost_component_is_healed_by_uploading_it_again() {
+    let bench = Bench::new().await;
+    let dir = tempfile::tempdir().expect("a directory");
+    let open = async || {
+        let rules = vec![NamespaceRules::default()];
+        let (host, clock) = (bench.host.clone(), bench.clock.clone());
+        Registry::open(host, Some(dir.path()), clock, rules, &[]).await.expect("it opens")
+    };
+    let component = Guest::record("(call $ok)").component();
+    let hash = *blake3::hash(&component).as_bytes();
+    let upload = async |registry: &Registry| {
+        let half = component.len() / 2;
+        for (offset, bytes) in [(0, &component[..half]), (half, &component[half..])] {
+            let (total, offset) = (component.len() as u64, offset as u64);
+            let part = Part { module: "shop", version: "1", hash, total, offset, bytes };
+            if let Received::Whole { .. } = registry.upload(&part).await.expect("taken") {
+                return offset;
+            }
+        }
+        panic!("the whole is there");
+    };
+    let registry = open().await;
+    assert_ne!(upload(&registry).await, 0);
+    registry.activate("shop", "1").await.expect("active");
+    assert_eq!(upload(&registry).await, 0, "it is there, so nothing more needs to be sent");
+    let files = std::fs::read_dir(dir.path().join("modules/components")).expect("there");
+    let file = files.map(|entry| entry.expect("readable").path()).next().expect("one file");
+    for damage in [&b"something else"[..], b""] {
+        match damage {
+            b"" => std::fs::remove_file(&file).expect("removed"),
+            damage => std::fs::write(&file, damage).expect("written"),
+        }
+        let registry = open().await;
+        let failed = registry.load(&path("shop.run"), 0).await.map(drop).expect_err("it can't be read");
+        assert!(failed.code == Code::ModuleInvalid && failed.message.contains("upload it again"), "{failed:?}");
+        assert_ne!(upload(&registry).await, 0, "all of it is taken");
+        assert!(registry.load(&path("shop.run"), 0).await.is_ok());
+    }
+}
+
+#[tokio::test]
+async fn limits_under_which_nothing_could_run_are_refused() {
+    let bench = Bench::new().await;
+    let rules = vec![NamespaceRules::default()];
+    let registry = Registry::open(bench.host.clone(), None, bench.clock.clone(), rules, &[]).await.expect("it opens");
+    registry.add("shop", "1", Guest::new("a", RECORD).component().into(), Vec::new()).await.expect("added");
+    for (limits, named) in [
+        (LimitOverrides { wall_ms: Some(0), ..Default::default() }, "wall_ms is at least 1, not 0"),
+        (LimitOverrides { memory_bytes: Some(65_535), ..Default::default() }, "memory_bytes is at least 65536"),
+        (LimitOverrides { concurrent_calls: Some(0), ..Default::default() }, "concurrent_calls"),
+    ] {
+        let refused = registry.set_limits("shop", limits).await.expect_err("refused");
+        assert!(refused.code == Code::InvalidRequest && refused.message.contains(named), "{refused:?}");
+    }
+    let least = LimitOverrides { wall_ms: Some(1), memory_bytes: Some(65_536), ..Default::default() };
+    registry.set_limits("shop", least).await.expect("set");
 }

@@ -18,7 +18,7 @@ mod plan;
 mod report;
 mod request_loop;
 mod scans;
-mod sizes;
+pub(crate) mod sizes;
 mod tally;
 #[cfg(test)]
 mod tests;

@@ -3,6 +3,7 @@
 use clap::Args;
 use outcrop_client::{Client, ClientError, ModuleLimits};
 
+use crate::bench::sizes::parse_bytes;
 use crate::failure::{Exit, Failure};
 use crate::output::{Out, OutputFormat, object};
 use crate::target::Target;
@@ -23,10 +24,11 @@ Examples:
 
 const LIMITS_HELP: &str = "\
 Examples:
-  outcrop udf limits shop --wall-ms 50 --memory-bytes 33554432
+  outcrop udf limits shop --wall-ms 50 --memory-bytes 32MiB
   outcrop udf describe shop                    shows what is set
 
-What isn't named stays with the node's configuration.";
+All limits of the module are set at once: what isn't named stays with the node's configuration, also if it was set before.
+--clear takes all of them back.";
 
 /// A module.
 #[derive(Debug, Args)]
@@ -65,16 +67,16 @@ pub struct LimitsArgs {
     #[arg(long, value_name = "N")]
     pub fuel: Option<u64>,
     /// Memory of an instance
-    #[arg(long, value_name = "BYTES")]
+    #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
     pub memory_bytes: Option<u64>,
     /// Calls of the node by one call
     #[arg(long, value_name = "N")]
     pub host_calls: Option<u64>,
     /// Arguments and record
-    #[arg(long, value_name = "BYTES")]
+    #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
     pub input_bytes: Option<u64>,
     /// A result, a state or a row
-    #[arg(long, value_name = "BYTES")]
+    #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
     pub output_bytes: Option<u64>,
     /// Reads of other records by one call
     #[arg(long, value_name = "N")]
@@ -82,6 +84,9 @@ pub struct LimitsArgs {
     /// Calls of the module at once
     #[arg(long, value_name = "N")]
     pub concurrent_calls: Option<u64>,
+    /// Take all limits of the module back
+    #[arg(long, conflicts_with_all = ["wall_ms", "fuel", "memory_bytes", "host_calls", "input_bytes", "output_bytes", "reads", "concurrent_calls"])]
+    pub clear: bool,
     /// The node.
     #[command(flatten)]
     pub target: Target,
@@ -172,6 +177,10 @@ pub async fn limits(args: &LimitsArgs) -> Result<Exit, Failure> {
         concurrent_calls: args.concurrent_calls,
         ..ModuleLimits::default()
     };
+    if limits == ModuleLimits::default() && !args.clear {
+        let advice = "Name a limit, or --clear; `outcrop udf describe` shows what is set.";
+        return Err(Failure::usage("no limit is named; nothing was changed", advice));
+    }
     let client = args.target.connect().await?;
     let result = client.modules().set_limits(&args.module, &limits).await;
     finish(client, result).await?;

@@ -62,6 +62,11 @@ pub fn run(args: &NewArgs) -> Result<Exit, Failure> {
     println!("  outcrop udf test        the module in a node of its own, with the cases of tests/cases.json");
     println!("  outcrop udf deploy      to a running node (outcrop dev)");
     println!("  outcrop udf dev         all of that again whenever a file is saved");
+    if !sdk.contains("path") {
+        println!(
+            "There is no checkout of Outcrop around: it takes the SDK from the package registry. --sdk names one."
+        );
+    }
     Ok(Exit::Ok)
 }
 

@@ -101,8 +101,15 @@ pub fn read_cases(project: &Path, files: &[PathBuf], only: Option<&str>) -> Resu
         })?;
         found.extend(parsed);
     }
+    let all = found.len();
     found.retain(|case| only.is_none_or(|text| case.name.contains(text)));
-    Ok(found)
+    match only {
+        Some(only) if found.is_empty() => {
+            let message = format!("none of the {all} cases has {only:?} in its name");
+            Err(Failure::usage(message, "Run all of them to see their names: leave --only out."))
+        }
+        _ => Ok(found),
+    }
 }
 
 fn found_files(directory: &Path) -> Vec<PathBuf> {

@@ -197,7 +197,8 @@ impl TimeSeries {
             (Some(span_ms), _) => span_ms,
             (None, Some(held)) => held.span_ms,
             (None, None) => {
-                let message = "a series without points needs a span to be made".to_owned();
+                let message = "a series without points needs a span to be made; say it (--span), or append to it first"
+                    .to_owned();
                 return Err(TimeSeriesError::Arguments(message));
             }
         };

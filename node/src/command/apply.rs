@@ -17,7 +17,7 @@ use super::functions::Functions;
 use super::put::is_later;
 use crate::store::Namespace;
 use crate::store::read::Lookup;
-use crate::store::write::{Committed, Expect, Refused};
+use crate::store::write::{Committed, Expect, Refused, WriteError};
 use crate::udf::registry::Resolved;
 use crate::udf::{Failed, Ran, Staged, Subject};
 
@@ -125,7 +125,7 @@ impl Application<'_> {
         let actual = lookup.entry.map_or(0, |entry| entry.generation);
         match self.if_generation {
             Some(expected) if expected != actual => {
-                let message = format!("the record is at generation {actual}, not {expected}");
+                let message = WriteError::GenerationMismatch { actual, expected }.to_string();
                 Err(CommandError { code: Code::GenerationMismatch, message, durable_at: lookup.durable_at })
             }
             _ => Ok(()),

@@ -14,7 +14,7 @@ use super::operate::{OperateError, Outcome, StoredOutcome, apply_owned, apply_st
 use super::projection::merge;
 use super::put::{Put, is_later};
 use crate::store::read::{Lookup, Stored};
-use crate::store::write::{Committed, Expect, Presence};
+use crate::store::write::{Committed, Expect, Presence, WriteError};
 
 /// Times that a change is tried again at once because another write came between; then it stands in line.
 const CONFLICTS_MAX: usize = 4;
@@ -222,7 +222,7 @@ fn prepare(modify: &Modify<'_>, lookup: &Lookup, stored: Option<&Stored>) -> Res
     if let Some(expected) = modify.if_generation()
         && expected != actual
     {
-        let message = format!("the record is at generation {actual}, not {expected}");
+        let message = WriteError::GenerationMismatch { actual, expected }.to_string();
         return Err(CommandError { code: Code::GenerationMismatch, message, durable_at: lookup.durable_at });
     }
     let mut decided = modify.decide(stored.map(AsRef::as_ref));

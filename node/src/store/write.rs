@@ -25,7 +25,7 @@ pub enum WriteError {
     #[error("the record is there already, at generation {0}")]
     AlreadyExists(u32),
     /// Its generation is another.
-    #[error("the record is at generation {actual}, not {expected}")]
+    #[error("{}", mismatch(*actual, *expected))]
     GenerationMismatch {
         /// What it is; 0: there is no record.
         actual: u32,
@@ -73,6 +73,15 @@ pub enum WriteError {
     /// The node is closing.
     #[error("the node is shutting down")]
     Closed,
+}
+
+/// A generation that isn't the expected one, in words; 0: there is no record.
+fn mismatch(actual: u32, expected: u32) -> String {
+    match (actual, expected) {
+        (0, expected) => format!("there is no record, so it isn't at generation {expected}"),
+        (actual, 0) => format!("the record is there, at generation {actual}"),
+        (actual, expected) => format!("the record is at generation {actual}, not {expected}"),
+    }
 }
 
 impl WriteError {

@@ -1,5 +1,7 @@
 //! Log lines: a filter and a format, to standard error. The one process-wide thing, so only the binary sets it up.
 
+use std::io::IsTerminal;
+
 use thiserror::Error;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt;
@@ -50,6 +52,8 @@ fn parse(filter: &str) -> Result<EnvFilter, LogError> {
 pub fn init(options: &TelemetryOptions) -> Result<(), LogError> {
     let lines = fmt().with_env_filter(parse(&options.log)?).with_writer(std::io::stderr);
     let result = match options.log_format {
+        // In a file or a collector, colours are noise.
+        LogFormat::Text if !std::io::stderr().is_terminal() => lines.with_ansi(false).try_init(),
         LogFormat::Text => lines.try_init(),
         LogFormat::Json => lines.json().flatten_event(true).try_init(),
     };

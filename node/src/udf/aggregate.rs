@@ -50,13 +50,15 @@ impl Prepared {
             }
             let (mut first, mut states, mut trace) = (None, Vec::new(), Trace::default());
             while let Some(gathered) = tasks.next().await {
-                match gathered? {
+                let (gathered, _source) = gathered?;
+                match gathered {
                     Ok(Gathered::First(running)) => first = Some(running),
                     Ok(Gathered::State(state, of)) => {
                         trace.add(of, &query.setup.limits);
                         states.push(state);
                     }
-                    // The other tasks end with `tasks`.
+                    // The other tasks end with `tasks`. None of them has seen that this one gave up its share: its source
+                    // is dropped here.
                     Err(mut failed) => {
                         trace.add(std::mem::take(&mut failed.details.trace), &query.setup.limits);
                         failed.details.trace = trace;
@@ -74,8 +76,13 @@ impl Prepared {
     }
 }
 
-/// One instance's share.
-async fn gather<S: BatchSource>(query: Query, first: bool, source: S) -> Result<Gathered, Failed> {
+/// One instance's share. The source comes back: a share of a scan that is dropped makes the other instances fail, and their
+/// failures must not come before the one that is their cause.
+async fn gather<S: BatchSource>(query: Query, first: bool, mut source: S) -> (Result<Gathered, Failed>, S) {
+    (gather_from(query, first, &mut source).await, source)
+}
+
+async fn gather_from<S: BatchSource>(query: Query, first: bool, source: &mut S) -> Result<Gathered, Failed> {
     let mut running = query.instance().await?;
     match accept(&query, &mut running, first, source).await {
         Ok(None) => Ok(Gathered::First(Box::new(running))),
@@ -88,11 +95,11 @@ async fn accept<S: BatchSource>(
     query: &Query,
     running: &mut Running,
     first: bool,
-    mut source: S,
+    source: &mut S,
 ) -> Result<Option<Vec<u8>>, Failed> {
     let exports = &query.linked.exports;
     let mut feed = Feed::new();
-    while feed.fill(&mut source, running).await?.is_some() {
+    while feed.fill(source, running).await?.is_some() {
         if feed.is_empty() {
             continue;
         }

@@ -40,7 +40,7 @@ pub fn places(memories: u32, tables: u32) -> u32 {
 const INSTANCE_BYTES_MAX: usize = 1 << 20;
 
 /// Frames of a backtrace.
-const BACKTRACE_FRAMES_MAX: usize = 32;
+pub const BACKTRACE_FRAMES_MAX: usize = 32;
 
 /// What code may contain and how it is compiled.
 fn code_config(stack_bytes: u32) -> Config {

@@ -5,6 +5,7 @@ use outcrop_wire::limits::MESSAGE_BYTES_MAX;
 use wasmtime::{FrameInfo, PoolConcurrencyLimitError, Trap, WasmBacktrace};
 
 use super::bindings::outcrop::udf::types::Failure;
+use super::engine::BACKTRACE_FRAMES_MAX;
 use super::limits::{LimitHit, LimitKind};
 use super::outcome::Failed;
 use super::state::CallState;
@@ -15,6 +16,8 @@ const FRAME_BYTES_MAX: usize = 400;
 const FAILURE_CODE_BYTES_MAX: usize = 64;
 /// What the engine says when a guest hands over more than it may in one go; it has no type of its own.
 const HANDED_OVER_TOO_MUCH: &str = "fuel allocated for hostcalls has been exhausted";
+const STACK_HINT: &str = "; it was many calls deep: if its stack is too small, give it more (`stack-kib` under \
+                          [package.metadata.outcrop] in Cargo.toml)";
 /// The code by which a guest says that its arguments don't fit.
 const INVALID_ARGUMENTS: &str = "invalid-arguments";
 
@@ -59,11 +62,21 @@ fn classify(error: &wasmtime::Error, state: &CallState, handed_over_max: u64) ->
             _ => {
                 let message = match state.last_words().filter(|_| trap == Some(&Trap::UnreachableCodeReached)) {
                     Some(words) => format!("the function {words}"),
-                    None => format!("the function trapped: {root}"),
+                    None => format!("the function trapped: {root}{}", hint(trap, error)),
                 };
                 Failed::new(Code::FunctionTrapped, cut(message, MESSAGE_BYTES_MAX))
             }
         },
+    }
+}
+
+/// What is likely behind a trap: languages keep most of their stack in the guest's memory, below everything else, and run out
+/// of it there.
+fn hint(trap: Option<&Trap>, error: &wasmtime::Error) -> &'static str {
+    let frames = error.downcast_ref::<WasmBacktrace>().map_or(0, |backtrace| backtrace.frames().len());
+    match trap {
+        Some(Trap::MemoryOutOfBounds) if frames >= BACKTRACE_FRAMES_MAX => STACK_HINT,
+        _ => "",
     }
 }
 

@@ -127,6 +127,11 @@ impl Order {
         Ok(Order { by: texts.into_iter().map(read).collect::<Result<_, _>>()? })
     }
 
+    /// Refuses an order of rows by a column that they don't have.
+    pub fn expect_columns(&self, names: &[&str]) -> Result<(), Error> {
+        self.by.iter().try_for_each(|(by, _)| by.expect_columns(names).map_err(|error| error.context("order")))
+    }
+
     /// Whether nothing is ordered.
     pub fn is_empty(&self) -> bool {
         self.by.is_empty()

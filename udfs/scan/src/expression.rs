@@ -79,6 +79,17 @@ impl Expression {
         Ok((Expression { text: text.to_owned(), root }, descending))
     }
 
+    /// Refuses an expression of rows that names a column which they don't have.
+    pub fn expect_columns(&self, names: &[&str]) -> Result<(), Error> {
+        match self.root.find_name(&|name| !names.contains(&name)) {
+            None => Ok(()),
+            Some((at, name)) => {
+                let message = format!("there is no column `{name}`; there are {}", names.join(", "));
+                Err(Fault::new(at, message).into_error(&self.text))
+            }
+        }
+    }
+
     /// Its value.
     #[inline]
     pub fn value<'a>(&'a self, source: &Source<'a>) -> Result<Operand<'a>, Error> {

@@ -113,15 +113,22 @@ impl Query {
         let aggregate = |(name, text): (String, String)| Column::parse(name, &text);
         let aggregates = texts.into_iter().map(aggregate).collect::<Result<Vec<_>>>()?;
         let names = by.iter().map(|column| &column.name).chain(aggregates.iter().map(|column| &column.name));
-        unique(names.map(String::as_str))?;
+        let names: Vec<&str> = names.map(String::as_str).collect();
+        unique(names.iter().copied())?;
+        let having = condition("having", arguments.having.as_deref(), Scope::Row)?;
+        if let Some(having) = &having {
+            having.expect_columns(&names).map_err(|error| error.context("having"))?;
+        }
+        let order = Order::parse(&arguments.order, Scope::Row)?;
+        order.expect_columns(&names)?;
         let limit = arguments.limit.unwrap_or(GROUPS_MAX);
         ensure!((1..=GROUPS_MAX).contains(&limit), "`limit` is 1 to {GROUPS_MAX}, not {limit}");
         Ok(Query {
             filter: condition("where", arguments.filter.as_deref(), Scope::Record)?,
             by,
             aggregates,
-            having: condition("having", arguments.having.as_deref(), Scope::Row)?,
-            order: Order::parse(&arguments.order, Scope::Row)?,
+            having,
+            order,
             limit,
         })
     }

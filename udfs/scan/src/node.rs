@@ -167,17 +167,30 @@ impl Node {
 
     /// The first call of a function that doesn't belong into an expression of this kind.
     pub fn find_call(&self, wanted: &dyn Fn(Function) -> bool) -> Option<(usize, Function)> {
-        match &self.kind {
+        self.find(&|node| match node.kind {
+            Kind::Call(function, _) if wanted(function) => Some((node.at, function)),
+            _ => None,
+        })
+    }
+
+    /// The first name of a bin or column that isn't wanted.
+    pub fn find_name(&self, unwanted: &dyn Fn(&str) -> bool) -> Option<(usize, String)> {
+        self.find(&|node| match &node.kind {
+            Kind::Bin(name) if unwanted(name) => Some((node.at, name.clone())),
+            _ => None,
+        })
+    }
+
+    /// What the first part gives of which something is found, those outside before those within them.
+    fn find<T>(&self, look: &dyn Fn(&Node) -> Option<T>) -> Option<T> {
+        look(self).or_else(|| match &self.kind {
             Kind::Constant(_) | Kind::Bin(_) => None,
-            Kind::Member(a, _) | Kind::Not(a) | Kind::Negate(a) | Kind::InList(a, _) => a.find_call(wanted),
+            Kind::Member(a, _) | Kind::Not(a) | Kind::Negate(a) | Kind::InList(a, _) => a.find(look),
             Kind::Element(a, b) | Kind::Compare(_, a, b) | Kind::In(a, b) | Kind::Calculate(_, a, b) => {
-                a.find_call(wanted).or_else(|| b.find_call(wanted))
+                a.find(look).or_else(|| b.find(look))
             }
-            Kind::Call(function, _) if wanted(*function) => Some((self.at, *function)),
-            Kind::And(parts) | Kind::Or(parts) | Kind::Call(_, parts) => {
-                parts.iter().find_map(|part| part.find_call(wanted))
-            }
-        }
+            Kind::And(parts) | Kind::Or(parts) | Kind::Call(_, parts) => parts.iter().find_map(|part| part.find(look)),
+        })
     }
 }
 

@@ -425,6 +425,23 @@ fn bounds_are_errors_that_say_what_to_do() {
     assert_eq!(code(asked), "invalid-expression");
 }
 
+/// Catches: a misspelt column, which was null in `having` and `order`: no rows, or rows in no order.
+#[test]
+fn columns_that_a_result_does_not_have_are_refused() {
+    let refused = |having: Option<&str>, order: Value| {
+        let mut asked = query(map(&[("brand", "brand".into())]), &[("n", "count()")]);
+        (asked.having, asked.order) = (having.map(str::to_owned), order);
+        let error = fake::run_aggregate::<Groups>(Some(asked), &[]).map(|_| ()).expect_err("no such column");
+        assert_eq!(error.code(), "invalid-expression");
+        error.message().to_owned()
+    };
+    let said = refused(Some("n > 1 and nn > 10"), Value::Null);
+    assert!(said.starts_with("having: ") && said.contains("no column `nn`; there are brand, n"), "{said}");
+    assert!(said.contains("at character 11"), "{said}");
+    let said = refused(None, Value::List(vec!["n".into(), "if(size > 1, 1, 2) desc".into()]));
+    assert!(said.starts_with("order: ") && said.contains("no column `size`"), "{said}");
+}
+
 #[test]
 fn rows_are_filtered_and_projected() {
     let records = sales(&[(1, Some(4), 1), (2, None, 2), (3, Some(100), 3)]);

@@ -31,9 +31,8 @@ impl Registry {
     /// it is kept.
     pub async fn upload(&self, part: &Part<'_>) -> Result<Received, Refusal> {
         names(part.module, part.version)?;
-        let known = self.module(part.module).ok().and_then(|live| live.version(Some(part.version)).ok());
-        if known.is_some_and(|known| known.hash == part.hash) {
-            // It is there: this part is sent once more, or somebody uploads the same again.
+        if self.has_whole(part).await {
+            // This part is sent once more, or somebody uploads the same again.
             return Ok(Received::Whole { component: Bytes::new(), signatures: Vec::new() });
         }
         let bytes_max = self.rules.iter().map(|rules| rules.module_bytes_max).max().unwrap_or(u64::MAX);
@@ -42,6 +41,18 @@ impl Registry {
             self.add(part.module, part.version, component.clone(), signatures.clone()).await?;
         }
         Ok(received)
+    }
+
+    /// Whether what a part belongs to is there already, and undamaged; looked at before the first part.
+    async fn has_whole(&self, part: &Part<'_>) -> bool {
+        let known = self.module(part.module).ok().and_then(|live| live.version(Some(part.version)).ok());
+        if known.is_none_or(|known| known.hash != part.hash) {
+            return false;
+        }
+        match part.offset {
+            0 => self.store.component(part.hash).await.is_ok(),
+            _ => self.uploads.lock().hash_of(part.module, part.version) != Some(part.hash),
+        }
     }
 
     /// Adds a version; it isn't active yet. Adding the same once more changes nothing.
@@ -64,10 +75,9 @@ impl Registry {
             signatures,
         };
         self.change(module, async |catalogue| {
-            if catalogue.add(module, row)? {
-                self.store.keep(hash, component).await?;
-            }
-            Ok(())
+            catalogue.add(module, row)?;
+            // Also of a version that is there: its file may be damaged.
+            Ok(self.store.keep(hash, component).await?)
         })
         .await?;
         let live = self.module(module)?;
@@ -173,6 +183,7 @@ impl Registry {
 
     /// Gives the module limits of its own. Those of a namespace bind all the same.
     pub async fn set_limits(&self, module: &str, limits: LimitOverrides) -> Result<(), Refusal> {
+        limits.check().map_err(|message| Refusal::new(Code::InvalidRequest, message))?;
         self.change(module, async |catalogue| {
             catalogue.find_mut(module)?.limits = limits;
             Ok(())

@@ -81,7 +81,24 @@ pub struct LimitOverrides {
     pub concurrent_calls: Option<u32>,
 }
 
+/// Memory that a module can't do without.
+const MEMORY_BYTES_MIN: u64 = 64 << 10;
+
 impl LimitOverrides {
+    /// Refuses limits under which no call could ever end well.
+    pub fn check(&self) -> Result<(), String> {
+        let least = |what: &str, asked: Option<u64>, least: u64| match asked {
+            Some(asked) if asked < least => Err(format!("the limit {what} is at least {least}, not {asked}")),
+            _ => Ok(()),
+        };
+        least("wall_ms", self.wall_ms, 1)?;
+        least("fuel", self.fuel, 1)?;
+        least("memory_bytes", self.memory_bytes, MEMORY_BYTES_MIN)?;
+        least("host_calls", self.host_calls, 1)?;
+        least("output_bytes", self.output_bytes, 1)?;
+        least("concurrent_calls", self.concurrent_calls.map(u64::from), 1)
+    }
+
     /// The namespace's limits with these on top, where they are lower.
     pub fn under(&self, limits: &Limits) -> Limits {
         let own = Limits {

@@ -122,7 +122,9 @@ impl Store {
             Place::Directory(dir) => {
                 let path = component_path(dir, &hash);
                 let read = tokio::fs::read(&path).await;
-                let bytes = read.map_err(|error| lost(format!("the component {}: {error}", path.display())))?;
+                let bytes = read.map_err(|error| {
+                    lost(format!("the component {} can't be read ({error}): upload it again", path.display()))
+                })?;
                 if *blake3::hash(&bytes).as_bytes() != hash {
                     let message = format!("the component {} is damaged: upload it again", path.display());
                     return Err(lost(message));
