@@ -48,7 +48,7 @@ Examples:
 
 Exit codes: 0 done, 1 no such record, 2 wrong command line or document, 3 some rows are bad, 4 a condition didn't hold,
 5 node unavailable (try again), 6 a write may or may not have happened, 7 refused (see `outcrop codes`), 8 a file,
-device or port of this machine can't be used.";
+device or port of this machine can't be used, 130 interrupted.";
 
 /// Outcrop: a key-value data platform node, and the tools to use it.
 #[derive(Debug, Parser)]

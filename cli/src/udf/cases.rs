@@ -99,7 +99,11 @@ fn parse_case(case: &Value) -> Result<Case, String> {
     for (name, _) in entries {
         let known = matches!(name, MapKey::Text(name) if FIELDS.contains(&name.as_str()));
         if !known {
-            return Err(format!("no field {name:?}; there are: {}", FIELDS.join(", ")));
+            let name = match name {
+                MapKey::Text(name) => format!("`{name}`"),
+                _ => "that isn't a text".to_owned(),
+            };
+            return Err(format!("there is no field {name}; there are: {}", FIELDS.join(", ")));
         }
     }
     let key = match text(case, "key")? {

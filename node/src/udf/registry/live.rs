@@ -23,6 +23,9 @@ use crate::udf::limits::Limits;
 use crate::udf::outcome::{Failed, Refusal, Trace};
 use crate::udf::prepared::{FunctionKind, Label, Prepared};
 
+/// Functions that an error names.
+const NAMED_MAX: usize = 16;
+
 /// Counters of a module, at most.
 const COUNTERS_MAX: usize = 64;
 /// Functions whose numbers a module keeps, at most: those of all its versions.
@@ -238,14 +241,14 @@ impl Live {
         namespace: u16,
     ) -> Result<Resolved, Failed> {
         let Some((function, info, label)) = loaded.prepared.named_function(path.function) else {
-            let known: Vec<&str> = loaded.prepared.info().functions.iter().map(|info| &*info.name).take(16).collect();
-            let message = format!(
-                "{}@{} has no function {:?}; it has {}",
-                self.name,
-                loaded.version,
-                path.function,
-                known.join(", ")
-            );
+            let all = &loaded.prepared.info().functions;
+            let known: Vec<&str> = all.iter().map(|info| &*info.name).take(NAMED_MAX).collect();
+            let more = match all.len().saturating_sub(NAMED_MAX) {
+                0 => String::new(),
+                more => format!(", and {more} more"),
+            };
+            let (name, version, known) = (&self.name, &loaded.version, known.join(", "));
+            let message = format!("{name}@{version} has no function {:?}; it has {known}{more}", path.function);
             return Err(Failed::new(Code::FunctionUnknown, message));
         };
         let bounds = self.bounds.load();
