@@ -81,15 +81,17 @@ fn interruption(listens: bool) -> tokio::sync::oneshot::Receiver<()> {
 }
 
 async fn run_to_goodbye(command: Command) -> Result<Exit, Failure> {
+    let measures = matches!(command, Command::Bench(_));
     // Those that serve or measure end in their own way.
-    let ends_itself = matches!(command, Command::Dev(_) | Command::Node(_) | Command::Bench(_));
+    let ends_itself = measures || matches!(command, Command::Dev(_) | Command::Node(_));
     let interrupted = interruption(!ends_itself);
     let result = tokio::select! {
         result = run(command) => result,
         // The command is dropped, and with it its requests: the node stops what it does for them.
         Ok(()) = interrupted => Ok(Exit::Interrupted),
     };
-    if matches!(result, Err(_) | Ok(Exit::Interrupted)) {
+    // A bench drops its sessions as they are.
+    if matches!(result, Err(_) | Ok(Exit::Interrupted)) || measures {
         // Its clients were dropped: their last packets leave in the runtime's next turns.
         tokio::time::sleep(GOODBYE).await;
     }
