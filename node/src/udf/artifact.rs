@@ -24,6 +24,7 @@ use wasmtime::component::Component;
 use super::outcome::Refusal;
 use crate::world::Entropy;
 
+/// Another one whenever the compiler adds something else to modules (`compile::wipe`): what is cached is then made anew.
 const MAGIC: &[u8; 8] = b"OCARTIF2";
 const HEADER_BYTES: usize = 40;
 const SECRET_FILE: &str = "secret";

@@ -11,6 +11,10 @@ use super::WIPE;
 /// Memory that is filled within the time that a fresh instance would take.
 const WIPED_BYTES_MAX: u64 = 256 << 10;
 const PAGE_BYTES: u64 = 64 << 10;
+/// Segments and globals that are put back in no time: wiping isn't interrupted, and no limit of the guest's binds it. The
+/// bytes of all segments together are bounded like the memory: they may lie over one another.
+const SEGMENTS_MAX: usize = 512;
+const GLOBALS_MAX: usize = 512;
 
 /// What the rules below were written for. A component that needs more gets fresh instances.
 const FEATURES: WasmFeatures =
@@ -55,6 +59,7 @@ pub struct Module<'a> {
     pub data_segments: u32,
     /// What its memory begins with: where, and what.
     pub segments: Vec<(u32, &'a [u8])>,
+    segment_bytes: u64,
     /// What its mutable globals begin with.
     pub mutable: Vec<(u32, Constant)>,
     /// It carries debug information, which counts bytes of its code section.
@@ -271,6 +276,10 @@ impl<'a> Module<'a> {
                         return None;
                     }
                     self.segments.push((offset as u32, segment.data));
+                    self.segment_bytes += segment.data.len() as u64;
+                    if self.segments.len() > SEGMENTS_MAX || self.segment_bytes > WIPED_BYTES_MAX {
+                        return None;
+                    }
                 }
             }
             Payload::CodeSectionEntry(body) => {
@@ -291,6 +300,9 @@ impl<'a> Module<'a> {
     fn global(&mut self, global: &Global<'_>) -> Option<()> {
         if global.ty.mutable {
             self.mutable.push((self.globals, constant(&global.init_expr)?));
+            if self.mutable.len() > GLOBALS_MAX {
+                return None;
+            }
         }
         self.globals += 1;
         Some(())

@@ -96,6 +96,16 @@ mod tests {
         ] {
             assert!(with_wipe(&component(core)).is_none(), "{core}");
         }
+        // What would take long to put back, again and again.
+        let segment = format!(r#"(data (i32.const 0) "{}")"#, "x".repeat(60_000));
+        for many in [
+            segment.repeat(5),
+            r#"(data (i32.const 0) "")"#.repeat(600),
+            "(global (mut i32) (i32.const 1))".repeat(600),
+        ] {
+            assert!(with_wipe(&component(&format!(r#"(memory 1) (func (export "run")) {many}"#))).is_none());
+        }
+        assert!(with_wipe(&component(&format!(r#"(memory 1) (func (export "run")) {}"#, segment.repeat(4)))).is_some());
         for text in [
             // Two with a memory; one that is made twice; one that is never made.
             r#"(component (core module $m (memory 1) (func (export "f"))) (core instance (instantiate $m)) (core module $n (memory 1) (func (export "f"))) (core instance (instantiate $n)))"#,
