@@ -182,6 +182,9 @@ pub async fn increment(args: &IncrementArgs) -> Result<Exit, Failure> {
     let sums = call(&args.key, "document.increment", arguments, &args.write).await?;
     let mut out = Out::new();
     match (args.write.target.output, sums) {
+        (OutputFormat::Table, Value::List(sums)) if sums.is_empty() => {
+            out.line("nothing matches, nothing was changed")?;
+        }
         (OutputFormat::Table, Value::List(sums)) => sums.iter().try_for_each(|sum| out.line(&to_text(sum)))?,
         (_, sums) => out.json(&sums)?,
     }

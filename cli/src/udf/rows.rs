@@ -16,7 +16,8 @@ Examples:
   outcrop rows test/products shop.cheap 30 --output json | jq .name
 
 With --output json each row is one line. Rows come as the node finds them, in no order; a reader that is slow holds the
-node back, and ctrl-c ends its work.";
+node back, and ctrl-c ends its work. --deadline is for connecting: a query lasts as long as there are rows, within the limits of
+its function.";
 
 /// Rows of one table, so that a long query shows something at once.
 const PAGE_ROWS: usize = 100;

@@ -5,7 +5,7 @@
 //! node adds a function to it that fills the memory with zeros, copies the data segments in again and sets the globals:
 //! then an instance is wiped after a call and serves the next one. What the guest did doesn't matter, nothing is tracked.
 //!
-//! Whatever could carry something over in another way makes a module ineligible (see [`look`]): its calls get a fresh
+//! Whatever could carry something over in another way makes a module ineligible (see `look`): its calls get a fresh
 //! instance each, as before. What code can't show is watched at run time: an instance whose memory grew, that trapped or was
 //! dropped in mid-call is thrown away.
 //!
